@@ -1,0 +1,376 @@
+"""Write LLVM IR as text: modules, functions, memory, loops.
+
+A ``Module`` collects functions and constants; a ``Builder`` writes one function: it keeps
+blocks and phis in order, loads and stores whole vectors and their remainders on any target.
+A bool is one bit in a register and one byte in memory.
+
+A function that doubles n floats, in vectors of the target's width:
+
+>>> from needle.compiler.emit import Module
+>>> from needle.compiler.target import named
+>>> module = Module(named("haswell"))
+>>> b = module.function("double", [("x", "ptr"), ("y", "ptr")], linkage="")
+>>> x, y = b.arguments
+>>> _ = b.sweep(100, 8, lambda i, mask: b.store(b.load(x, i, "float32", 8, mask) * 2, y, i, mask))
+>>> b.ret()
+>>> print(module.text().count("masked.load.v8f32"))
+2
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+
+from needle.compiler.emit_values import Arithmetic, Value, literal_text, llvm_type
+from needle.compiler.target import ITEM_BYTES, Target
+
+#: Lanes that take part: a number of leading ones known now, a vector of bools, or None for all.
+Mask = Value | int | None
+
+
+class Module:
+    """Functions, declarations and constant tables of one LLVM module."""
+
+    def __init__(self, target: Target) -> None:
+        self.target = target
+        self._functions: dict[str, Builder] = {}
+        self._declarations: dict[str, str] = {}
+
+    def function(
+        self,
+        name: str,
+        parameters: Sequence[tuple[str, str] | tuple[str, str, int]],
+        *,
+        returns: str = "void",
+        attributes: str = "",
+        linkage: str = "internal",
+        contract: bool = True,
+    ) -> Builder:
+        """Start a function; a parameter is (name, dtype) or (name, dtype, width).
+
+        Pointers are ``noalias``. ``linkage`` is "internal" or "" (visible outside).
+        ``contract`` lets LLVM join a product and a sum into a multiply-add.
+        """
+        builder = Builder(self, name, parameters, returns, attributes, linkage, contract)
+        self._functions[name] = builder
+        return builder
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._functions
+
+    def declare(self, name: str, text: str) -> None:
+        """Add a declaration or a global once; the second one of a name is ignored."""
+        self._declarations.setdefault(name, text)
+
+    def table(self, name: str, values: np.ndarray) -> str:
+        """Add a constant array, aligned to a cache line; returns its global name."""
+        dtype = values.dtype.name
+        kind = llvm_type(dtype, memory=True)
+        items = ", ".join(f"{kind} {literal_text(v, dtype)}" for v in values.ravel().tolist())
+        text = f"@{name} = internal constant [{values.size} x {kind}] [{items}], align 64"
+        self.declare(name, text)
+        return f"@{name}"
+
+    def text(self) -> str:
+        """The whole module as LLVM IR."""
+        parts = [*self._declarations.values(), *(f.text() for f in self._functions.values())]
+        return f'target triple = "{self.target.triple}"\n' + "\n".join(parts) + "\n"
+
+
+class Loop:
+    """A loop being written: ``index``, ``carried`` values, ``next(...)``, then ``results``."""
+
+    def __init__(self, index: Value, carried: tuple[Value, ...]) -> None:
+        self.index = index
+        self.carried = carried
+        self.results: tuple[Value, ...] = carried
+
+    def next(self, *values: Value) -> None:
+        """Say what the carried values become; called once, at the end of the body."""
+        self.results = values
+
+
+class Builder(Arithmetic):
+    """Writes one function, instruction by instruction."""
+
+    def __init__(
+        self,
+        module: Module,
+        name: str,
+        parameters: Sequence[tuple[str, str] | tuple[str, str, int]],
+        returns: str,
+        attributes: str,
+        linkage: str,
+        contract: bool,
+    ) -> None:
+        self.module, self.target, self.name = module, module.target, name
+        super().__init__(contract)
+        self._block = "entry"
+        self._blocks = 0
+        self.arguments = tuple(
+            Value(f"%{p[0]}", p[1], p[2] if len(p) == 3 else 1, self) for p in parameters
+        )
+        spelled = ", ".join(
+            f"ptr noalias {a.text}" if a.dtype == "ptr" else a.typed for a in self.arguments
+        )
+        self._head = f"define {linkage} {returns} @{name}({spelled}) {attributes} nounwind {{"
+
+    def text(self) -> str:
+        """The function as LLVM IR."""
+        return "\n".join([self._head, *self._lines, "}"])
+
+    # -- memory ----------------------------------------------------------------------------------
+
+    def address(self, pointer: Value, index: Value | int, dtype: str) -> Value:
+        """The pointer to element ``index``."""
+        index = self._index(index)
+        if index.literal == 0:
+            return pointer
+        kind = llvm_type(dtype, memory=True)
+        return self.emit(f"getelementptr {kind}, {pointer.typed}, {index.typed}", "ptr")
+
+    def load(
+        self,
+        pointer: Value,
+        index: Value | int,
+        dtype: str,
+        width: int = 1,
+        mask: Mask = None,
+        fill: float = 0,
+    ) -> Value:
+        """``width`` consecutive elements from ``index`` on; lanes off the mask hold ``fill``."""
+        at = self.address(pointer, index, dtype)
+        mask = None if isinstance(mask, int) and mask >= width else mask
+        if mask is None:
+            return self._loaded(self._plain_load(at, dtype, width), dtype)
+        stored = "uint8" if dtype == "bool" else dtype
+        if isinstance(mask, Value) or self.target.has_mask(dtype):
+            full = self._masked_name("load", stored, width)
+            kind, size = llvm_type(stored, width), ITEM_BYTES[dtype]
+            lanes = self._lanes(mask, width)
+            other = literal_text(fill, stored, width)
+            text = f"call {kind} @{full}({at.typed}, i32 {size}, {lanes}, {kind} {other})"
+            return self._loaded(self.emit(text, stored, width), dtype)
+        result = self.const(fill, stored, width)
+        for start, piece in _pieces(mask):
+            part = self._plain_load(self.address(at, start, dtype), dtype, piece)
+            result = self._insert(result, part, start)
+        return self._loaded(result, dtype)
+
+    def store(self, x: Value, pointer: Value, index: Value | int, mask: Mask = None) -> None:
+        """Write the lanes on the mask to consecutive elements from ``index`` on."""
+        at = self.address(pointer, index, x.dtype)
+        size, width = ITEM_BYTES[x.dtype], x.width
+        if x.dtype == "bool":
+            x = self.convert("zext", x, "uint8")
+        if mask is None or (isinstance(mask, int) and mask >= width):
+            self._lines.append(f"  store {x.typed}, {at.typed}, align {size}")
+        elif isinstance(mask, Value) or self.target.has_mask(x.dtype):
+            full = self._masked_name("store", x.dtype, width)
+            lanes = self._lanes(mask, width)
+            text = f"  call void @{full}({x.typed}, {at.typed}, i32 {size}, {lanes})"
+            self._lines.append(text)
+        else:
+            for start, piece in _pieces(mask):
+                part = self.extract(x, start, piece)
+                self.store(part, self.address(at, start, x.dtype), 0)
+
+    def gather(self, pointer: Value, indices: Value, dtype: str, mask: Mask = None) -> Value:
+        """Elements at a vector of int64 indices (a scalar index: one load)."""
+        width = indices.width
+        if width == 1:
+            return self.load(pointer, indices, dtype)
+        stored = "uint8" if dtype == "bool" else dtype
+        kind, size = llvm_type(stored, width), ITEM_BYTES[dtype]
+        full = f"llvm.masked.gather.v{width}{_suffix(stored)}.v{width}p0"
+        pointers, lanes = f"<{width} x ptr>", f"<{width} x i1>"
+        self.module.declare(full, f"declare {kind} @{full}({pointers}, i32, {lanes}, {kind})")
+        step = llvm_type(dtype, memory=True)
+        at = self.emit(f"getelementptr {step}, {pointer.typed}, {indices.typed}", "ptr")
+        active = self._lanes(width if mask is None else mask, width)
+        where = f"{pointers} {at.text}, i32 {size}, {active}"
+        text = f"call {kind} @{full}({where}, {kind} zeroinitializer)"
+        return self._loaded(self.emit(text, stored, width), dtype)
+
+    def mask(self, count: Value | int, width: int) -> Mask:
+        """The first ``count`` lanes, for a count known only at run time (or a plain int)."""
+        if not isinstance(count, Value):
+            return min(count, width)
+        return self.compare("lt", self.lanes(width), self.splat(count, width))
+
+    def lanes(self, width: int, dtype: str = "int64") -> Value:
+        """``0, 1, ..., width - 1``."""
+        if width == 1:
+            return self.const(0, dtype)
+        kind = llvm_type(dtype)
+        items = ", ".join(f"{kind} {literal_text(i, dtype)}" for i in range(width))
+        return Value(f"<{items}>", dtype, width, self)
+
+    def _index(self, index: Value | int) -> Value:
+        return index if isinstance(index, Value) else self.const(index, "int64")
+
+    def _plain_load(self, at: Value, dtype: str, width: int) -> Value:
+        stored = "uint8" if dtype == "bool" else dtype
+        text = f"load {llvm_type(stored, width)}, {at.typed}, align {ITEM_BYTES[dtype]}"
+        return self.emit(text, stored, width)
+
+    def _loaded(self, x: Value, dtype: str) -> Value:
+        return self.compare("ne", x, 0) if dtype == "bool" else x
+
+    def _lanes(self, mask: Value | int, width: int) -> str:
+        if isinstance(mask, Value):
+            return mask.typed
+        bits = ", ".join("i1 true" if i < mask else "i1 false" for i in range(width))
+        return f"<{width} x i1> <{bits}>"
+
+    def _masked_name(self, kind: str, dtype: str, width: int) -> str:
+        vector, lanes = llvm_type(dtype, width), f"<{width} x i1>"
+        full = f"llvm.masked.{kind}.v{width}{_suffix(dtype)}.p0"
+        if kind == "load":
+            self.module.declare(full, f"declare {vector} @{full}(ptr, i32, {lanes}, {vector})")
+        else:
+            self.module.declare(full, f"declare void @{full}({vector}, ptr, i32, {lanes})")
+        return full
+
+    # -- control flow ----------------------------------------------------------------------------
+
+    def ret(self, x: Value | None = None) -> None:
+        """Return from the function."""
+        self._lines.append("  ret void" if x is None else f"  ret {x.typed}")
+
+    def call(
+        self, name: str, arguments: Sequence[Value], dtype: str | None = None, width: int = 1
+    ) -> Value:
+        """Call a function of the module; without ``dtype`` it returns nothing."""
+        spelled = ", ".join(a.typed for a in arguments)
+        if dtype is None:
+            self._lines.append(f"  call void @{name}({spelled})")
+            return self.const(0, "int64")
+        return self.emit(f"call {llvm_type(dtype, width)} @{name}({spelled})", dtype, width)
+
+    @contextmanager
+    def loop(
+        self,
+        start: Value | int,
+        stop: Value | int,
+        step: int = 1,
+        carry: Sequence[Value] = (),
+    ) -> Iterator[Loop]:
+        """``for index in range(start, stop, step)``, with values carried from turn to turn.
+
+        One known turn becomes straight code. Without a known count of at least one the loop is
+        guarded, and ``results`` are the initial values if it never runs.
+        """
+        start, stop, carry = self._index(start), self._index(stop), tuple(carry)
+        known = start.literal is not None and stop.literal is not None
+        turns = len(range(int(start.literal), int(stop.literal), step)) if known else None  # type: ignore[arg-type]
+        if turns == 1:
+            loop = Loop(start, carry)
+            yield loop
+            return
+        body, done, before = self._label("loop"), self._label("done"), self._block
+        if turns is None or turns == 0:
+            runs = self.compare("lt", start, stop)
+            self._lines.append(f"  br {runs.typed}, label %{body}, label %{done}")
+        else:
+            self._lines.append(f"  br label %{body}")
+        self._open(body)
+        at = len(self._lines)
+        index = self.emit("", "int64")
+        loop = Loop(index, tuple(self.emit("", c.dtype, c.width) for c in carry))
+        yield loop
+        following = self._binary("add nsw", index, step)
+        again = self.compare("lt", following, stop)
+        latch = self._block
+        self._lines.append(f"  br {again.typed}, label %{body}, label %{done}")
+        for offset, (phi, first, last) in enumerate(
+            zip((index, *loop.carried), (start, *carry), (following, *loop.results), strict=True)
+        ):
+            self._lines[at + offset] = (
+                f"  {phi.text} = phi {phi.type} [{first.text}, %{before}], [{last.text}, %{latch}]"
+            )
+        self._open(done)
+        if turns is None or turns == 0:
+            loop.results = tuple(
+                self._phi((first, before), (last, latch))
+                for first, last in zip(carry, loop.results, strict=True)
+            )
+
+    def branch(
+        self,
+        condition: Value,
+        then: Callable[[], Sequence[Value]],
+        otherwise: Callable[[], Sequence[Value]] | None = None,
+        default: Sequence[Value] = (),
+    ) -> tuple[Value, ...]:
+        """Run one of two pieces of code; their results, joined.
+
+        Without ``otherwise`` the results are ``default`` where the condition does not hold.
+        """
+        first, second, done = self._label("then"), self._label("else"), self._label("join")
+        before = self._block
+        target = done if otherwise is None else second
+        self._lines.append(f"  br {condition.typed}, label %{first}, label %{target}")
+        self._open(first)
+        values, latch = tuple(then() or ()), self._block
+        self._lines.append(f"  br label %{done}")
+        others, origin = tuple(default), before
+        if otherwise is not None:
+            self._open(second)
+            others, origin = tuple(otherwise() or ()), self._block
+            self._lines.append(f"  br label %{done}")
+        self._open(done)
+        pairs = zip(values, others, strict=True)
+        return tuple(self._phi((x, latch), (y, origin)) for x, y in pairs)
+
+    def sweep(
+        self,
+        count: int,
+        width: int,
+        body: Callable[..., Sequence[Value] | None],
+        carry: Sequence[Value] = (),
+    ) -> tuple[Value, ...]:
+        """``body(index, mask, *carried)`` over ``count`` elements, ``width`` at a time.
+
+        The mask is None in whole vectors and the number of lanes left in the last one. The body
+        returns the carried values of the next turn.
+        """
+        whole = count - count % width
+        carried = tuple(carry)
+        if whole:
+            with self.loop(0, whole, width, carried) as loop:
+                loop.next(*(body(loop.index, None, *loop.carried) or ()))
+            carried = loop.results
+        if count > whole:
+            carried = tuple(body(self.const(whole, "int64"), count - whole, *carried) or ())
+        return carried
+
+    def _phi(self, *sources: tuple[Value, str]) -> Value:
+        x = sources[0][0]
+        joined = ", ".join(f"[{value.text}, %{block}]" for value, block in sources)
+        return self.emit(f"phi {x.type} {joined}", x.dtype, x.width)
+
+    def _label(self, stem: str) -> str:
+        self._blocks += 1
+        return f"{stem}{self._blocks}"
+
+    def _open(self, label: str) -> None:
+        self._lines.append(f"{label}:")
+        self._block = label
+
+
+def _suffix(dtype: str) -> str:
+    kind = llvm_type(dtype)
+    return {"float": "f32", "double": "f64"}.get(kind, kind)
+
+
+def _pieces(count: int) -> Iterator[tuple[int, int]]:
+    """``count`` lanes as powers of two: 7 gives (0, 4), (4, 2), (6, 1)."""
+    start = 0
+    while start < count:
+        piece = 1 << ((count - start).bit_length() - 1)
+        yield start, piece
+        start += piece

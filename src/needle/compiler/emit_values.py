@@ -1,0 +1,343 @@
+"""LLVM values and the arithmetic on them, one for scalars (width 1) and vectors.
+
+A ``Value`` is a name with a dtype and a width. Python numbers are accepted wherever values are and
+take the other operand's dtype, and a scalar is splat to the other operand's width.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from needle.compiler.target import Target
+
+if TYPE_CHECKING:
+    from needle.compiler.emit import Module
+
+_LLVM_TYPES = {
+    "bool": "i1", "int8": "i8", "uint8": "i8", "int16": "i16", "uint16": "i16", "int32": "i32",
+    "uint32": "i32", "int64": "i64", "uint64": "i64", "float32": "float", "float64": "double",
+    "ptr": "ptr",
+}  # fmt: skip
+_SHORT = {"float": "f32", "double": "f64", "ptr": "p0"}
+
+
+def is_float(dtype: str) -> bool:
+    """Whether a dtype is a floating-point one."""
+    return dtype.startswith("float")
+
+
+def is_signed(dtype: str) -> bool:
+    """Whether a dtype is a signed integer."""
+    return dtype.startswith("int")
+
+
+def llvm_type(dtype: str, width: int = 1, *, memory: bool = False) -> str:
+    """The LLVM type of ``width`` elements; with ``memory`` a bool is one byte."""
+    scalar = "i8" if memory and dtype == "bool" else _LLVM_TYPES[dtype]
+    return scalar if width == 1 else f"<{width} x {scalar}>"
+
+
+def literal_text(value: float, dtype: str, width: int = 1) -> str:
+    """A constant as LLVM text; floats in hexadecimal, so that no digit is lost."""
+    if is_float(dtype):
+        with np.errstate(over="ignore"):
+            exact = float(np.dtype(dtype).type(value))
+        scalar = "0x" + struct.pack(">d", exact).hex().upper()
+    elif dtype == "bool":
+        scalar = "true" if value else "false"
+    else:
+        scalar = str(int(value))
+    return scalar if width == 1 else f"splat ({_LLVM_TYPES[dtype]} {scalar})"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Value:
+    """An SSA value, or a literal; ``+ - *`` and unary minus write instructions."""
+
+    text: str
+    dtype: str
+    width: int
+    builder: Arithmetic = field(repr=False)
+    literal: float | int | None = None
+
+    @property
+    def type(self) -> str:
+        """The LLVM type."""
+        return llvm_type(self.dtype, self.width)
+
+    @property
+    def typed(self) -> str:
+        """Type and name, as an argument is written."""
+        return f"{self.type} {self.text}"
+
+    def __add__(self, other: Value | float) -> Value:
+        return self.builder.add(self, other)
+
+    def __radd__(self, other: float) -> Value:
+        return self.builder.add(other, self)
+
+    def __sub__(self, other: Value | float) -> Value:
+        return self.builder.sub(self, other)
+
+    def __rsub__(self, other: float) -> Value:
+        return self.builder.sub(other, self)
+
+    def __mul__(self, other: Value | float) -> Value:
+        return self.builder.mul(self, other)
+
+    def __rmul__(self, other: float) -> Value:
+        return self.builder.mul(other, self)
+
+    def __neg__(self) -> Value:
+        return self.builder.neg(self)
+
+
+class Arithmetic:
+    """The instructions without memory and control flow; ``Builder`` adds those."""
+
+    module: Module
+    target: Target
+
+    def __init__(self, contract: bool) -> None:
+        self._fresh = 0
+        self._lines: list[str] = ["entry:"]
+        self._contract = "contract " if contract else ""
+
+    # -- values ---------------------------------------------------------------------------------
+
+    def const(self, value: float, dtype: str, width: int = 1) -> Value:
+        """A literal."""
+        if isinstance(value, np.generic):
+            value = value.item()
+        return Value(literal_text(value, dtype, width), dtype, width, self, value)
+
+    def zeros(self, dtype: str, width: int = 1) -> Value:
+        """Zero of a dtype."""
+        return self.const(0, dtype, width)
+
+    def emit(self, instruction: str, dtype: str, width: int = 1) -> Value:
+        """Write an instruction with a result."""
+        name = f"%_{self._fresh}"
+        self._fresh += 1
+        self._lines.append(f"  {name} = {instruction}")
+        return Value(name, dtype, width, self)
+
+    def splat(self, x: Value, width: int) -> Value:
+        """A scalar in all lanes."""
+        if x.width == width:
+            return x
+        if x.literal is not None:
+            return self.const(x.literal, x.dtype, width)
+        kind = llvm_type(x.dtype, width)
+        first = self.emit(f"insertelement {kind} poison, {x.typed}, i32 0", x.dtype, width)
+        zeros = f"<{width} x i32> zeroinitializer"
+        return self.emit(f"shufflevector {first.typed}, {kind} poison, {zeros}", x.dtype, width)
+
+    def match(self, *operands: Value | float) -> tuple[Value, ...]:
+        """Operands as values of one dtype and width: numbers and scalars follow the others."""
+        values = [x for x in operands if isinstance(x, Value)]
+        dtype, width = values[0].dtype, max(v.width for v in values)
+        return tuple(
+            self.splat(x, width) if isinstance(x, Value) else self.const(x, dtype, width)
+            for x in operands
+        )
+
+    def _binary(self, op: str, x: Value | float, y: Value | float) -> Value:
+        x, y = self.match(x, y)
+        return self.emit(f"{op} {x.typed}, {y.text}", x.dtype, x.width)
+
+    def _fold(self, op: str, x: Value | float, y: Value | float) -> Value | None:
+        """Index arithmetic on literals, and x + 0, x * 1."""
+        x, y = self.match(x, y)
+        if x.dtype != "int64" or x.width != 1:
+            return None
+        if x.literal is not None and y.literal is not None:
+            a, b = int(x.literal), int(y.literal)
+            return self.const({"add": a + b, "sub": a - b, "mul": a * b}[op], "int64")
+        neutral = 1 if op == "mul" else 0
+        if y.literal == neutral:
+            return x
+        if x.literal == neutral and op != "sub":
+            return y
+        return None
+
+    def _arithmetic(self, op: str, x: Value | float, y: Value | float) -> Value:
+        folded = self._fold(op, x, y)
+        if folded is not None:
+            return folded
+        x, y = self.match(x, y)
+        return self._binary(f"f{op} {self._contract}".rstrip() if is_float(x.dtype) else op, x, y)
+
+    def add(self, x: Value | float, y: Value | float) -> Value:
+        """``x + y``."""
+        return self._arithmetic("add", x, y)
+
+    def sub(self, x: Value | float, y: Value | float) -> Value:
+        """``x - y``."""
+        return self._arithmetic("sub", x, y)
+
+    def mul(self, x: Value | float, y: Value | float) -> Value:
+        """``x * y``."""
+        return self._arithmetic("mul", x, y)
+
+    def div(self, x: Value | float, y: Value | float) -> Value:
+        """``x / y`` of floats; of integers, rounded towards zero (undefined for y = 0)."""
+        x, y = self.match(x, y)
+        integer = "sdiv" if is_signed(x.dtype) else "udiv"
+        return self._binary("fdiv" if is_float(x.dtype) else integer, x, y)
+
+    def remainder(self, x: Value | float, y: Value | float) -> Value:
+        """The remainder of the integer ``div``, with the sign of x."""
+        x, y = self.match(x, y)
+        return self._binary("srem" if is_signed(x.dtype) else "urem", x, y)
+
+    def fma(self, x: Value | float, y: Value | float, z: Value | float) -> Value:
+        """``x * y + z`` in one rounding where the target can, else in two."""
+        x, y, z = self.match(x, y, z)
+        return self.intrinsic("fma" if self.target.fma else "fmuladd", x, y, z)
+
+    def neg(self, x: Value) -> Value:
+        """``-x``."""
+        if is_float(x.dtype):
+            return self.emit(f"fneg {x.typed}", x.dtype, x.width)
+        return self._binary("sub", 0, x)
+
+    def intrinsic(self, name: str, *operands: Value | float, extra: str = "") -> Value:
+        """``llvm.<name>`` of operands of one type, with that type as result."""
+        values = self.match(*operands)
+        first = values[0]
+        scalar = _LLVM_TYPES[first.dtype]
+        suffix = ("" if first.width == 1 else f"v{first.width}") + _SHORT.get(scalar, scalar)
+        full, kinds = f"llvm.{name}.{suffix}", ", ".join([first.type] * len(values))
+        flag = ", i1" if extra else ""
+        self.module.declare(full, f"declare {first.type} @{full}({kinds}{flag})")
+        spelled = ", ".join(v.typed for v in values) + extra
+        return self.emit(f"call {first.type} @{full}({spelled})", first.dtype, first.width)
+
+    # -- bits and comparisons --------------------------------------------------------------------
+
+    def and_(self, x: Value | int, y: Value | int) -> Value:
+        """Bits set in both (integers and bools)."""
+        return self._binary("and", x, y)
+
+    def or_(self, x: Value | int, y: Value | int) -> Value:
+        """Bits set in either."""
+        return self._binary("or", x, y)
+
+    def xor(self, x: Value | int, y: Value | int) -> Value:
+        """Bits set in one of the two."""
+        return self._binary("xor", x, y)
+
+    def not_(self, x: Value) -> Value:
+        """All bits flipped; the logical not of a bool."""
+        return self._binary("xor", x, True if x.dtype == "bool" else -1)
+
+    def shl(self, x: Value | int, y: Value | int) -> Value:
+        """``x << y``; undefined for y of the bit width and more."""
+        return self._binary("shl", x, y)
+
+    def shr(self, x: Value | int, y: Value | int) -> Value:
+        """``x >> y``: sign bits come in for signed x, zeros for unsigned."""
+        x, y = self.match(x, y)
+        return self._binary("ashr" if is_signed(x.dtype) else "lshr", x, y)
+
+    def bitcast(self, x: Value, dtype: str) -> Value:
+        """The same bits as another dtype of the same size (signed and unsigned are one)."""
+        to = llvm_type(dtype, x.width)
+        if to == x.type:
+            return Value(x.text, dtype, x.width, self, x.literal)
+        return self.emit(f"bitcast {x.typed} to {to}", dtype, x.width)
+
+    def compare(self, fn: str, x: Value | float, y: Value | float) -> Value:
+        """A bool: ``fn`` is lt, le, gt, ge, eq or ne; only ne holds for NaN."""
+        x, y = self.match(x, y)
+        if is_float(x.dtype):
+            op = "fcmp une" if fn == "ne" else f"fcmp o{fn}"
+        else:
+            sign = "" if fn in ("eq", "ne") else ("s" if is_signed(x.dtype) else "u")
+            op = f"icmp {sign}{fn}"
+        return self.emit(f"{op} {x.typed}, {y.text}", "bool", x.width)
+
+    def isnan(self, x: Value) -> Value:
+        """Whether a float is NaN."""
+        return self.emit(f"fcmp uno {x.typed}, {x.text}", "bool", x.width)
+
+    def select(self, condition: Value, x: Value | float, y: Value | float) -> Value:
+        """``x`` where the condition holds, else ``y``."""
+        x, y = self.match(x, y)
+        condition = self.splat(condition, max(condition.width, x.width))
+        x, y = self.splat(x, condition.width), self.splat(y, condition.width)
+        return self.emit(f"select {condition.typed}, {x.typed}, {y.typed}", x.dtype, x.width)
+
+    def any(self, condition: Value) -> Value:
+        """A scalar bool: whether any lane holds."""
+        if condition.width == 1:
+            return condition
+        bits = self.emit(f"bitcast {condition.typed} to i{condition.width}", "ptr")
+        return self.emit(f"icmp ne i{condition.width} {bits.text}, 0", "bool")
+
+    def convert(self, op: str, x: Value, dtype: str) -> Value:
+        """An LLVM conversion instruction (sext, fptrunc, sitofp, ...)."""
+        return self.emit(f"{op} {x.typed} to {llvm_type(dtype, x.width)}", dtype, x.width)
+
+    def maximum(self, x: Value | float, y: Value | float) -> Value:
+        """The larger; NaN if either is."""
+        return self._extreme("gt", "max", x, y)
+
+    def minimum(self, x: Value | float, y: Value | float) -> Value:
+        """The smaller; NaN if either is."""
+        return self._extreme("lt", "min", x, y)
+
+    def _extreme(self, fn: str, name: str, x: Value | float, y: Value | float) -> Value:
+        x, y = self.match(x, y)
+        if not is_float(x.dtype):
+            return self.select(self.compare(fn, x, y), x, y)
+        if self.target.triple.startswith(("aarch64", "arm64")):
+            return self.intrinsic(name + "imum", x, y)
+        # x86 has min and max that return the second operand for NaN: one blend more is needed.
+        best = self.select(self.compare(fn, y, x), y, x)
+        return self.select(self.isnan(y), y, best)
+
+    # -- lanes -----------------------------------------------------------------------------------
+
+    def shuffle(self, x: Value, y: Value, order: Sequence[int]) -> Value:
+        """Lanes of x and y, counted through both, in the given order (-1: any)."""
+        picks = ", ".join("i32 poison" if i < 0 else f"i32 {i}" for i in order)
+        text = f"shufflevector {x.typed}, {y.typed}, <{len(order)} x i32> <{picks}>"
+        return self.emit(text, x.dtype, len(order))
+
+    def extract(self, x: Value, start: int, width: int = 1) -> Value:
+        """``width`` lanes from ``start`` on."""
+        if x.width == width:
+            return x
+        if width == 1:
+            return self.emit(f"extractelement {x.typed}, i32 {start}", x.dtype)
+        return self.shuffle(x, x, range(start, start + width))
+
+    def _insert(self, x: Value, part: Value, start: int) -> Value:
+        if part.width == 1:
+            return self.emit(
+                f"insertelement {x.typed}, {part.typed}, i32 {start}", x.dtype, x.width
+            )
+        width = x.width
+        wide = self.shuffle(part, part, [i if i < part.width else -1 for i in range(width)])
+        inside = range(start, start + part.width)
+        return self.shuffle(
+            x, wide, [width + i - start if i in inside else i for i in range(width)]
+        )
+
+    def reverse(self, x: Value) -> Value:
+        """Lanes in opposite order."""
+        return x if x.width == 1 else self.shuffle(x, x, range(x.width - 1, -1, -1))
+
+    def reduce(self, combine: Callable[[Value, Value], Value], x: Value) -> Value:
+        """One scalar from all lanes, upper half joined to the lower until one is left."""
+        while x.width > 1:
+            half = x.width // 2
+            x = combine(self.extract(x, 0, half), self.extract(x, half, half))
+        return x
