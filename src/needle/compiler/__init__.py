@@ -1,1 +1,1 @@
-"""From a traced function to one native program: the files are in the order in which they run."""
+"""The compiler behind `needle.jit`; the stages stand in README.md, in order."""

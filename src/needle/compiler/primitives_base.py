@@ -1,0 +1,110 @@
+"""What every primitive of the IR has: a rule for shapes and a definition in NumPy.
+
+A primitive is a frozen dataclass. `infer` takes the input nodes, checks them and returns the
+result's shape and dtype; `evaluate` takes the input arrays and returns the result. Both
+together are the meaning of the primitive: compiled code must agree with them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, ClassVar, NoReturn, Protocol
+
+import numpy as np
+
+from needle.errors import GraphError
+
+Shape = tuple[int, ...]
+Signature = tuple[Shape, np.dtype]
+
+BOOL = np.dtype(bool)
+INT64 = np.dtype(np.int64)
+UINT32 = np.dtype(np.uint32)
+UINT64 = np.dtype(np.uint64)
+FLOAT32 = np.dtype(np.float32)
+FLOAT64 = np.dtype(np.float64)
+DTYPES = frozenset(np.dtype(c) for c in "?bhilqBHILQfd")
+
+
+class Typed(Protocol):
+    """Anything with a shape and a dtype: a node while a graph is built, an array in tests."""
+
+    @property
+    def shape(self) -> Shape:
+        """The shape."""
+
+    @property
+    def dtype(self) -> np.dtype:
+        """The dtype."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Primitive:
+    """Base class of the primitives."""
+
+    arity: ClassVar[int | None] = 1
+
+    @property
+    def name(self) -> str:
+        """The name under which the primitive is printed: `fn` if it has one, else its class."""
+        return getattr(self, "fn", type(self).__name__.lower())
+
+    def infer(self, *inputs: Typed) -> Signature:
+        """Return the result's shape and dtype; raise `GraphError` for inputs that do not fit."""
+        raise NotImplementedError
+
+    def evaluate(self, *arrays: np.ndarray) -> np.ndarray:
+        """Return the result for arrays: the definition of the primitive."""
+        raise NotImplementedError
+
+    def fail(self, expected: str, got: object) -> NoReturn:
+        """Raise a `GraphError` that names the primitive, what it expected and what it got."""
+        raise GraphError(f"{self.name}: expected {expected}, got {got}")
+
+    def expect_arity(self, inputs: Sequence[Typed]) -> None:
+        """Raise unless the number of inputs is `arity`."""
+        if self.arity is not None and len(inputs) != self.arity:
+            self.fail(f"{self.arity} inputs", len(inputs))
+
+    def __str__(self) -> str:
+        values = [
+            f"{field.name}={_short(getattr(self, field.name))}"
+            for field in dataclasses.fields(self)
+            if field.name != "fn"
+        ]
+        return f"{self.name}[{', '.join(values)}]" if values else self.name
+
+
+def _short(value: Any) -> str:
+    return str(value) if isinstance(value, np.dtype | str) else repr(value)
+
+
+def kind_of(dtype: np.dtype) -> str:
+    """Return "bool", "int" or "float"."""
+    return {"b": "bool", "i": "int", "u": "int", "f": "float"}.get(dtype.kind, dtype.kind)
+
+
+def normalized_dtype(primitive: Primitive, dtype: Any) -> np.dtype:
+    """Return `dtype` as an `np.dtype` the compiler knows."""
+    result = np.dtype(dtype)
+    if result not in DTYPES:
+        primitive.fail("float32, float64, an integer type or bool", result)
+    return result
+
+
+def scalar_key(value: bool | int | float) -> tuple[str, str]:
+    """Return a key equal for equal bits: it tells -0.0 from 0.0 and 1 from True; NaN equals NaN."""
+    return type(value).__name__, repr(value)
+
+
+def check_shape(primitive: Primitive, shape: Shape) -> None:
+    """Raise unless `shape` is a tuple of non-negative Python integers."""
+    if type(shape) is not tuple or any(type(n) is not int or n < 0 for n in shape):
+        primitive.fail("a tuple of non-negative integers as shape", shape)
+
+
+def check_axes(primitive: Primitive, axes: tuple[int, ...], rank: int) -> None:
+    """Raise unless `axes` are sorted, distinct and within 0..rank-1."""
+    if any(not 0 <= axis < rank for axis in axes) or list(axes) != sorted(set(axes)):
+        primitive.fail(f"sorted, distinct axes below {rank}", axes)

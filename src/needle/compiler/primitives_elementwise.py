@@ -1,0 +1,301 @@
+"""Primitives without inputs, and those that compute each element from the elements beside it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+
+from needle.compiler import philox
+from needle.compiler.primitives_base import (
+    BOOL,
+    FLOAT32,
+    UINT32,
+    UINT64,
+    Primitive,
+    Shape,
+    Signature,
+    Typed,
+    check_shape,
+    kind_of,
+    normalized_dtype,
+    scalar_key,
+)
+
+
+@dataclass(frozen=True)
+class Input(Primitive):
+    """The `index`-th array handed to the graph."""
+
+    index: int
+    label: str
+    shape: Shape
+    dtype: np.dtype
+    arity: ClassVar[int | None] = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "dtype", normalized_dtype(self, self.dtype))
+
+    def infer(self, *inputs: Typed) -> Signature:
+        self.expect_arity(inputs)
+        check_shape(self, self.shape)
+        return self.shape, self.dtype
+
+
+@dataclass(frozen=True)
+class Constant(Primitive):
+    """A 0-d number; equal constants have equal bits (-0.0 is not 0.0, NaN is NaN)."""
+
+    value: bool | int | float = field(compare=False)
+    dtype: np.dtype
+    key: tuple[str, str] = field(init=False, repr=False)
+    arity: ClassVar[int | None] = 0
+
+    def __post_init__(self) -> None:
+        dtype = normalized_dtype(self, self.dtype)
+        value = {"bool": bool, "int": int, "float": float}[kind_of(dtype)](self.value)
+        object.__setattr__(self, "value", value)
+        object.__setattr__(self, "dtype", dtype)
+        object.__setattr__(self, "key", scalar_key(value))
+
+    def infer(self, *inputs: Typed) -> Signature:
+        self.expect_arity(inputs)
+        return (), self.dtype
+
+    def evaluate(self, *arrays: np.ndarray) -> np.ndarray:
+        return np.asarray(self.value, dtype=self.dtype)
+
+    def __str__(self) -> str:
+        return f"constant[{self.value!r}]"
+
+
+@dataclass(frozen=True)
+class Iota(Primitive):
+    """Each element is its own index along `axis`."""
+
+    shape: Shape
+    axis: int
+    dtype: np.dtype
+    arity: ClassVar[int | None] = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "dtype", normalized_dtype(self, self.dtype))
+
+    def infer(self, *inputs: Typed) -> Signature:
+        self.expect_arity(inputs)
+        check_shape(self, self.shape)
+        if not 0 <= self.axis < len(self.shape) or self.dtype == BOOL:
+            self.fail(f"an axis below {len(self.shape)} and numbers", (self.axis, self.dtype))
+        return self.shape, self.dtype
+
+    def evaluate(self, *arrays: np.ndarray) -> np.ndarray:
+        column = [1] * len(self.shape)
+        column[self.axis] = -1
+        counts = np.arange(self.shape[self.axis], dtype=self.dtype).reshape(column)
+        return np.broadcast_to(counts, self.shape)
+
+
+@dataclass(frozen=True)
+class Random(Primitive):
+    """Random numbers: element i of stream `index` is Philox(key, i, index).
+
+    Input: the call's key, a 0-d uint64. `kind` is "uniform" (float32 in [0, 1), 24 bits),
+    "normal" (float32, Box-Muller) or "bits" (uint32); `needle.compiler.philox` defines them.
+    """
+
+    kind: str
+    index: int
+    shape: Shape
+
+    def infer(self, *inputs: Typed) -> Signature:
+        self.expect_arity(inputs)
+        check_shape(self, self.shape)
+        (key,) = inputs
+        if key.shape != () or key.dtype != UINT64:
+            self.fail("a 0-d uint64 key", f"{key.dtype}{list(key.shape)}")
+        if self.kind not in ("uniform", "normal", "bits"):
+            self.fail("kind uniform, normal or bits", self.kind)
+        return self.shape, UINT32 if self.kind == "bits" else FLOAT32
+
+    def evaluate(self, *arrays: np.ndarray) -> np.ndarray:
+        draw = {"uniform": philox.uniform, "normal": philox.normal, "bits": philox.bits}[self.kind]
+        return draw(int(arrays[0]), self.index, self.shape)
+
+
+def _sigmoid(x: np.ndarray) -> np.ndarray:
+    small = np.exp(-np.abs(x))
+    return np.where(x >= 0, 1 / (1 + small), small / (1 + small)).astype(x.dtype)
+
+
+def _erf(x: np.ndarray) -> np.ndarray:
+    values = [math.erf(v) for v in x.ravel().tolist()]
+    return np.array(values, dtype=x.dtype).reshape(x.shape)
+
+
+_ANY, _INT_FLOAT, _FLOAT, _BITS = "bool int float", "int float", "float", "bool int"
+
+UNARY: dict[str, tuple[Callable[..., Any], str]] = {
+    "neg": (np.negative, _INT_FLOAT),
+    "abs": (np.abs, _INT_FLOAT),
+    "sign": (np.sign, _INT_FLOAT),
+    "exp": (np.exp, _FLOAT),
+    "expm1": (np.expm1, _FLOAT),
+    "log": (np.log, _FLOAT),
+    "log1p": (np.log1p, _FLOAT),
+    "tanh": (np.tanh, _FLOAT),
+    "sigmoid": (_sigmoid, _FLOAT),
+    "erf": (_erf, _FLOAT),
+    "sin": (np.sin, _FLOAT),
+    "cos": (np.cos, _FLOAT),
+    "sqrt": (np.sqrt, _FLOAT),
+    "rsqrt": (lambda x: 1 / np.sqrt(x), _FLOAT),
+    "reciprocal": (lambda x: 1 / x, _FLOAT),
+    "floor": (np.floor, _FLOAT),
+    "ceil": (np.ceil, _FLOAT),
+    "trunc": (np.trunc, _FLOAT),
+    "rint": (np.rint, _FLOAT),
+    "not": (np.invert, _BITS),
+    "isnan": (np.isnan, _FLOAT),
+    "isinf": (np.isinf, _FLOAT),
+    "isfinite": (np.isfinite, _FLOAT),
+}
+"""Function name -> (definition, kinds of dtype it takes)."""
+
+BINARY: dict[str, tuple[Callable[..., Any], str]] = {
+    "add": (np.add, _INT_FLOAT),
+    "sub": (np.subtract, _INT_FLOAT),
+    "mul": (np.multiply, _INT_FLOAT),
+    "div": (np.true_divide, _FLOAT),
+    "pow": (np.power, _INT_FLOAT),
+    "mod": (np.remainder, _INT_FLOAT),
+    "floordiv": (np.floor_divide, _INT_FLOAT),
+    "max": (np.maximum, _ANY),
+    "min": (np.minimum, _ANY),
+    "and": (np.bitwise_and, _BITS),
+    "or": (np.bitwise_or, _BITS),
+    "xor": (np.bitwise_xor, _BITS),
+    "atan2": (np.arctan2, _FLOAT),
+    "shl": (np.left_shift, "int"),
+    "shr": (np.right_shift, "int"),
+}
+
+COMPARE: dict[str, Callable[..., Any]] = {
+    "lt": np.less,
+    "le": np.less_equal,
+    "gt": np.greater,
+    "ge": np.greater_equal,
+    "eq": np.equal,
+    "ne": np.not_equal,
+}
+
+PREDICATES = ("isnan", "isinf", "isfinite")
+
+
+@dataclass(frozen=True)
+class Elementwise(Primitive):
+    """Base of the primitives whose operands and result all have one shape."""
+
+
+@dataclass(frozen=True)
+class Unary(Elementwise):
+    """`fn` of each element, one of `UNARY`; the predicates give bool, the others x's dtype."""
+
+    fn: str
+
+    def infer(self, *inputs: Typed) -> Signature:
+        self.expect_arity(inputs)
+        (x,) = inputs
+        if self.fn not in UNARY:
+            self.fail("one of " + ", ".join(UNARY), self.fn)
+        kinds = UNARY[self.fn][1]
+        if kind_of(x.dtype) not in kinds.split():
+            self.fail(f"a dtype of kind {kinds}", x.dtype)
+        return x.shape, BOOL if self.fn in PREDICATES else x.dtype
+
+    def evaluate(self, *arrays: np.ndarray) -> np.ndarray:
+        return np.asarray(UNARY[self.fn][0](arrays[0]))
+
+
+def _same(primitive: Primitive, a: Typed, b: Typed) -> None:
+    if a.shape != b.shape or a.dtype != b.dtype:
+        got = f"{a.dtype}{list(a.shape)} and {b.dtype}{list(b.shape)}"
+        primitive.fail("operands of equal shape and dtype", got)
+
+
+@dataclass(frozen=True)
+class Binary(Elementwise):
+    """`fn` of two arrays of equal shape and dtype, one of `BINARY`."""
+
+    fn: str
+    arity: ClassVar[int | None] = 2
+
+    def infer(self, *inputs: Typed) -> Signature:
+        self.expect_arity(inputs)
+        a, b = inputs
+        if self.fn not in BINARY:
+            self.fail("one of " + ", ".join(BINARY), self.fn)
+        _same(self, a, b)
+        kinds = BINARY[self.fn][1]
+        if kind_of(a.dtype) not in kinds.split():
+            self.fail(f"a dtype of kind {kinds}", a.dtype)
+        return a.shape, a.dtype
+
+    def evaluate(self, *arrays: np.ndarray) -> np.ndarray:
+        return np.asarray(BINARY[self.fn][0](*arrays))
+
+
+@dataclass(frozen=True)
+class Compare(Elementwise):
+    """`fn` of two arrays of equal shape and dtype, one of `COMPARE`; gives bool."""
+
+    fn: str
+    arity: ClassVar[int | None] = 2
+
+    def infer(self, *inputs: Typed) -> Signature:
+        self.expect_arity(inputs)
+        if self.fn not in COMPARE:
+            self.fail("one of " + ", ".join(COMPARE), self.fn)
+        _same(self, *inputs)
+        return inputs[0].shape, BOOL
+
+    def evaluate(self, *arrays: np.ndarray) -> np.ndarray:
+        return np.asarray(COMPARE[self.fn](*arrays))
+
+
+@dataclass(frozen=True)
+class Where(Elementwise):
+    """`condition ? a : b`; a bool array and two of equal dtype, all of one shape."""
+
+    arity: ClassVar[int | None] = 3
+
+    def infer(self, *inputs: Typed) -> Signature:
+        self.expect_arity(inputs)
+        condition, a, b = inputs
+        _same(self, a, b)
+        if condition.dtype != BOOL or condition.shape != a.shape:
+            got = f"{condition.dtype}{list(condition.shape)}"
+            self.fail(f"a condition bool{list(a.shape)}", got)
+        return a.shape, a.dtype
+
+    def evaluate(self, *arrays: np.ndarray) -> np.ndarray:
+        return np.where(*arrays)
+
+
+@dataclass(frozen=True)
+class Cast(Elementwise):
+    """Conversion to `dtype` as `ndarray.astype` does it."""
+
+    dtype: np.dtype
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "dtype", normalized_dtype(self, self.dtype))
+
+    def infer(self, *inputs: Typed) -> Signature:
+        self.expect_arity(inputs)
+        return inputs[0].shape, self.dtype
+
+    def evaluate(self, *arrays: np.ndarray) -> np.ndarray:
+        return arrays[0].astype(self.dtype)

@@ -1,0 +1,179 @@
+"""Primitives that move elements and compute nothing."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+
+from needle.compiler.primitives_base import (
+    Primitive,
+    Shape,
+    Signature,
+    Typed,
+    check_axes,
+    check_shape,
+    scalar_key,
+)
+
+
+@dataclass(frozen=True)
+class Broadcast(Primitive):
+    """NumPy broadcasting to `shape`; it may add leading axes."""
+
+    shape: Shape
+
+    def infer(self, *inputs: Typed) -> Signature:
+        self.expect_arity(inputs)
+        check_shape(self, self.shape)
+        (x,) = inputs
+        tail = self.shape[len(self.shape) - len(x.shape) :]
+        fits = len(x.shape) <= len(self.shape) and all(
+            a in (1, b) for a, b in zip(x.shape, tail, strict=True)
+        )
+        if not fits:
+            self.fail(f"a shape that broadcasts to {self.shape}", x.shape)
+        return self.shape, x.dtype
+
+    def evaluate(self, *arrays: np.ndarray) -> np.ndarray:
+        return np.broadcast_to(arrays[0], self.shape)
+
+
+@dataclass(frozen=True)
+class Reshape(Primitive):
+    """The same elements in row-major order under another shape."""
+
+    shape: Shape
+
+    def infer(self, *inputs: Typed) -> Signature:
+        self.expect_arity(inputs)
+        check_shape(self, self.shape)
+        (x,) = inputs
+        if math.prod(x.shape) != math.prod(self.shape):
+            self.fail(f"{math.prod(self.shape)} elements for {self.shape}", x.shape)
+        return self.shape, x.dtype
+
+    def evaluate(self, *arrays: np.ndarray) -> np.ndarray:
+        return arrays[0].reshape(self.shape)
+
+
+@dataclass(frozen=True)
+class Permute(Primitive):
+    """Axis i of the result is axis `axes[i]` of the input."""
+
+    axes: tuple[int, ...]
+
+    def infer(self, *inputs: Typed) -> Signature:
+        self.expect_arity(inputs)
+        (x,) = inputs
+        if sorted(self.axes) != list(range(len(x.shape))):
+            self.fail(f"a permutation of {len(x.shape)} axes", self.axes)
+        return tuple(x.shape[axis] for axis in self.axes), x.dtype
+
+    def evaluate(self, *arrays: np.ndarray) -> np.ndarray:
+        return np.transpose(arrays[0], self.axes)
+
+
+@dataclass(frozen=True)
+class Slice(Primitive):
+    """`x[starts[i] : stops[i] : steps[i]]` in each axis; 0 <= start <= stop <= n, step >= 1."""
+
+    starts: tuple[int, ...]
+    stops: tuple[int, ...]
+    steps: tuple[int, ...]
+
+    def infer(self, *inputs: Typed) -> Signature:
+        self.expect_arity(inputs)
+        (x,) = inputs
+        if not len(self.starts) == len(self.stops) == len(self.steps) == len(x.shape):
+            self.fail(f"{len(x.shape)} starts, stops and steps", self)
+        ranges = list(zip(self.starts, self.stops, self.steps, strict=True))
+        for (start, stop, step), n in zip(ranges, x.shape, strict=True):
+            if not (0 <= start <= stop <= n and step >= 1):
+                self.fail(f"0 <= start <= stop <= {n} and step >= 1", (start, stop, step))
+        return tuple(len(range(*r)) for r in ranges), x.dtype
+
+    def evaluate(self, *arrays: np.ndarray) -> np.ndarray:
+        ranges = zip(self.starts, self.stops, self.steps, strict=True)
+        return arrays[0][tuple(slice(*r) for r in ranges)]
+
+
+@dataclass(frozen=True)
+class Flip(Primitive):
+    """The order along each of `axes` reversed."""
+
+    axes: tuple[int, ...]
+
+    def infer(self, *inputs: Typed) -> Signature:
+        self.expect_arity(inputs)
+        check_axes(self, self.axes, len(inputs[0].shape))
+        return inputs[0].shape, inputs[0].dtype
+
+    def evaluate(self, *arrays: np.ndarray) -> np.ndarray:
+        return np.flip(arrays[0], self.axes)
+
+
+@dataclass(frozen=True)
+class Pad(Primitive):
+    """`value` before (`low`), after (`high`) and between (`interior`) the elements of each axis.
+
+    n -> low + n + max(n - 1, 0) * interior + high.
+    """
+
+    low: tuple[int, ...]
+    high: tuple[int, ...]
+    interior: tuple[int, ...]
+    value: bool | int | float = field(default=0, compare=False)
+    key: tuple[str, str] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "key", scalar_key(self.value))
+
+    def infer(self, *inputs: Typed) -> Signature:
+        self.expect_arity(inputs)
+        (x,) = inputs
+        amounts = (self.low, self.high, self.interior)
+        if any(len(a) != len(x.shape) or any(n < 0 for n in a) for a in amounts):
+            self.fail(f"{len(x.shape)} non-negative amounts for each of three", amounts)
+        sizes = zip(*amounts, x.shape, strict=True)
+        return tuple(low + n + max(n - 1, 0) * gap + high for low, high, gap, n in sizes), x.dtype
+
+    def evaluate(self, *arrays: np.ndarray) -> np.ndarray:
+        (x,) = arrays
+        shape, dtype = self.infer(x)
+        result = np.full(shape, self.value, dtype=dtype)
+        sizes = zip(self.low, self.interior, x.shape, strict=True)
+        inside = [slice(low, low + n + max(n - 1, 0) * gap, gap + 1) for low, gap, n in sizes]
+        result[tuple(inside)] = x
+        return result
+
+    def __str__(self) -> str:
+        return f"pad[low={self.low}, high={self.high}, interior={self.interior}, {self.value!r}]"
+
+
+@dataclass(frozen=True)
+class Concat(Primitive):
+    """The inputs one after the other along `axis`."""
+
+    axis: int
+    arity: ClassVar[int | None] = None
+
+    def infer(self, *inputs: Typed) -> Signature:
+        if not inputs or not 0 <= self.axis < len(inputs[0].shape):
+            self.fail("inputs that have the axis", [x.shape for x in inputs])
+        first = inputs[0]
+        for x in inputs:
+            same = len(x.shape) == len(first.shape) and all(
+                a == b or i == self.axis
+                for i, (a, b) in enumerate(zip(x.shape, first.shape, strict=True))
+            )
+            if not same or x.dtype != first.dtype:
+                self.fail(f"{first.dtype}{list(first.shape)} beside axis {self.axis}", x.shape)
+        shape = list(first.shape)
+        shape[self.axis] = sum(x.shape[self.axis] for x in inputs)
+        return tuple(shape), first.dtype
+
+    def evaluate(self, *arrays: np.ndarray) -> np.ndarray:
+        return np.concatenate(arrays, axis=self.axis)
