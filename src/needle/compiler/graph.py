@@ -95,10 +95,13 @@ def make(primitive: Primitive, *inputs: Node, source: Source | None = None) -> N
     return Node(primitive, inputs, shape, dtype, source)
 
 
-def topological(outputs: Iterable[Node]) -> list[Node]:
-    """Return all nodes that `outputs` need, each once, inputs before users, left to right."""
+def topological(outputs: Iterable[Node], stop: Iterable[Node] = ()) -> list[Node]:
+    """Return all nodes that `outputs` need, each once, inputs before users, left to right.
+
+    Nodes in `stop` are taken as known: neither they nor what only they need is returned.
+    """
     order: list[Node] = []
-    done: set[Node] = set()
+    done = set(stop)
     stack = [(node, False) for node in reversed(list(outputs))]
     while stack:
         node, ready = stack.pop()
@@ -120,8 +123,7 @@ class Graph:
 
     def nodes(self) -> list[Node]:
         """Return inputs (used or not), then every other node after the nodes it needs."""
-        known = set(self.inputs)
-        return [*self.inputs, *(n for n in topological(self.outputs) if n not in known)]
+        return [*self.inputs, *topological(self.outputs, stop=self.inputs)]
 
     def verify(self) -> None:
         """Check each node against its primitive's rule; raise `GraphError` at the first bad one."""

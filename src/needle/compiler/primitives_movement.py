@@ -97,7 +97,7 @@ class Slice(Primitive):
 
     def evaluate(self, *arrays: np.ndarray) -> np.ndarray:
         ranges = zip(self.starts, self.stops, self.steps, strict=True)
-        return arrays[0][tuple(slice(*r) for r in ranges)]
+        return np.asarray(arrays[0][tuple(slice(*r) for r in ranges)])
 
 
 @dataclass(frozen=True)

@@ -154,7 +154,7 @@ class Gather(Primitive):
     def evaluate(self, *arrays: np.ndarray) -> np.ndarray:
         x, index = arrays
         _check_range(self, index, x.shape[self.axis])
-        return np.take(x, index.astype(np.int64), axis=self.axis)
+        return np.asarray(np.take(x, index.astype(np.int64), axis=self.axis))
 
 
 @dataclass(frozen=True)
