@@ -289,15 +289,29 @@ class Builder(Arithmetic):
         for offset, (phi, first, last) in enumerate(
             zip((index, *loop.carried), (start, *carry), (following, *loop.results), strict=True)
         ):
-            self._lines[at + offset] = (
-                f"  {phi.text} = phi {phi.type} [{first.text}, %{before}], [{last.text}, %{latch}]"
-            )
+            self._patch_phi(at + offset, phi, (first, before), (last, latch))
         self._open(done)
         if turns is None or turns == 0:
             loop.results = tuple(
                 self._phi((first, before), (last, latch))
                 for first, last in zip(carry, loop.results, strict=True)
             )
+
+    def repeat(
+        self, carry: Sequence[Value], body: Callable[..., tuple[Sequence[Value], Value]]
+    ) -> tuple[Value, ...]:
+        """Run ``body(*carried) -> (following, again)`` once and as long as ``again`` holds."""
+        label, done, before = self._label("repeat"), self._label("done"), self._block
+        self._lines.append(f"  br label %{label}")
+        self._open(label)
+        at = len(self._lines)
+        carried = tuple(self.emit("", c.dtype, c.width) for c in carry)
+        following, again = body(*carried)
+        self._lines.append(f"  br {again.typed}, label %{label}, label %{done}")
+        for offset, (phi, first, last) in enumerate(zip(carried, carry, following, strict=True)):
+            self._patch_phi(at + offset, phi, (first, before), (last, self._block))
+        self._open(done)
+        return tuple(following)
 
     def branch(
         self,
@@ -347,6 +361,10 @@ class Builder(Arithmetic):
         if count > whole:
             carried = tuple(body(self.const(whole, "int64"), count - whole, *carried) or ())
         return carried
+
+    def _patch_phi(self, at: int, phi: Value, *sources: tuple[Value, str]) -> None:
+        joined = ", ".join(f"[{value.text}, %{block}]" for value, block in sources)
+        self._lines[at] = f"  {phi.text} = phi {phi.type} {joined}"
 
     def _phi(self, *sources: tuple[Value, str]) -> Value:
         x = sources[0][0]

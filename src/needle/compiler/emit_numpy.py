@@ -1,0 +1,227 @@
+"""The elementwise primitives in IR, with NumPy's semantics: wraparound, NaN, signed zero, mod.
+
+``apply(b, fn, *operands)`` writes the code of any function in the IR's tables of unary, binary and
+compare functions, ``cast(b, x, dtype)`` that of ``ndarray.astype``. Both serve any width.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from needle.compiler import mathfn
+from needle.compiler.emit import Builder
+from needle.compiler.emit_values import Value, is_float, is_signed
+from needle.compiler.target import ITEM_BYTES
+
+_ROUNDING = {"floor": "floor", "ceil": "ceil", "trunc": "trunc", "rint": "rint"}
+_COMPARE = ("lt", "le", "gt", "ge", "eq", "ne")
+
+
+def apply(b: Builder, fn: str, *operands: Value) -> Value:
+    """``fn`` of values of one dtype and width.
+
+    >>> from needle.compiler.emit import Module
+    >>> from needle.compiler.target import named
+    >>> b = Module(named("haswell")).function("f", [("x", "float32", 8)])
+    >>> apply(b, "isnan", *b.arguments).type
+    '<8 x i1>'
+    """
+    operands = b.match(*operands)
+    if fn in _COMPARE:
+        return b.compare(fn, *operands)
+    if fn in _ROUNDING:
+        return b.intrinsic(_ROUNDING[fn], *operands)
+    if is_float(operands[0].dtype) and fn in mathfn.FUNCTIONS:
+        return mathfn.call(b, fn, *operands)
+    return _RULES[fn](b, *operands)
+
+
+def cast(b: Builder, x: Value, dtype: str) -> Value:
+    """``x.astype(dtype)``; floats out of an integer's range give some integer, never a trap."""
+    if x.dtype == dtype:
+        return x
+    if x.literal is not None and math.isfinite(x.literal):
+        wrapped = x.literal if is_float(dtype) else _wrapped(int(x.literal), dtype, x.literal)
+        return b.const(wrapped, dtype, x.width)
+    if dtype == "bool":
+        return b.compare("ne", x, 0)
+    if x.dtype == "bool":
+        return b.select(x, b.const(1, dtype, x.width), b.const(0, dtype, x.width))
+    if is_float(x.dtype):
+        return _cast_float(b, x, dtype)
+    if is_float(dtype):
+        return b.convert("sitofp" if is_signed(x.dtype) else "uitofp", x, dtype)
+    return _resize(b, x, dtype)
+
+
+def _wrapped(value: int, dtype: str, original: float) -> int:
+    if dtype == "bool":
+        return int(original != 0)
+    bits = 8 * ITEM_BYTES[dtype]
+    value &= (1 << bits) - 1
+    return value - (1 << bits) if is_signed(dtype) and value >> (bits - 1) else value
+
+
+def _cast_float(b: Builder, x: Value, dtype: str) -> Value:
+    if is_float(dtype):
+        return b.convert("fpext" if dtype == "float64" else "fptrunc", x, dtype)
+    if dtype == "uint64":
+        return _frozen(b, b.convert("fptoui", x, dtype))
+    # As C code does it on the CPUs NumPy runs on: through the next signed type, then wrapped.
+    middle = "int64" if dtype in ("int64", "uint32") else "int32"
+    return _resize(b, _frozen(b, b.convert("fptosi", x, middle)), dtype)
+
+
+def _frozen(b: Builder, x: Value) -> Value:
+    """Some fixed bits where the conversion was out of range (poison otherwise)."""
+    return b.emit(f"freeze {x.typed}", x.dtype, x.width)
+
+
+def _resize(b: Builder, x: Value, dtype: str) -> Value:
+    before, after = ITEM_BYTES[x.dtype], ITEM_BYTES[dtype]
+    if before == after:
+        return b.bitcast(x, dtype)
+    if before > after:
+        return b.convert("trunc", x, dtype)
+    return b.convert("sext" if is_signed(x.dtype) else "zext", x, dtype)
+
+
+def _abs(b: Builder, x: Value) -> Value:
+    if is_float(x.dtype):
+        return b.intrinsic("fabs", x)
+    return b.intrinsic("abs", x, extra=", i1 false") if is_signed(x.dtype) else x
+
+
+def _sign(b: Builder, x: Value) -> Value:
+    one = b.const(1, x.dtype, x.width)
+    zero = b.zeros(x.dtype, x.width)
+    result = b.select(b.compare("gt", x, 0), one, zero)
+    if x.dtype == "bool" or not (is_float(x.dtype) or is_signed(x.dtype)):
+        return result
+    result = b.select(b.compare("lt", x, 0), b.const(-1, x.dtype, x.width), result)
+    return b.select(b.isnan(x), x, result) if is_float(x.dtype) else result
+
+
+def _isinf(b: Builder, x: Value) -> Value:
+    return b.compare("eq", b.intrinsic("fabs", x), math.inf)
+
+
+def _isfinite(b: Builder, x: Value) -> Value:
+    return b.compare("lt", b.intrinsic("fabs", x), math.inf)
+
+
+def _maximum(b: Builder, x: Value, y: Value) -> Value:
+    return b.or_(x, y) if x.dtype == "bool" else b.maximum(x, y)
+
+
+def _minimum(b: Builder, x: Value, y: Value) -> Value:
+    return b.and_(x, y) if x.dtype == "bool" else b.minimum(x, y)
+
+
+def _power(b: Builder, x: Value, y: Value) -> Value:
+    """Integers, by squaring; a negative exponent (an error in NumPy) counts as its bits."""
+    bits = 8 * ITEM_BYTES[x.dtype]
+    one = b.const(1, x.dtype, x.width)
+    exponent = b.bitcast(y, "u" + x.dtype.lstrip("u"))
+    with b.loop(0, bits, 1, (one, x, exponent)) as loop:
+        result, base, left = loop.carried
+        odd = b.compare("ne", b.and_(left, 1), 0)
+        loop.next(b.select(odd, result * base, result), base * base, b.shr(left, 1))
+    return loop.results[0]
+
+
+def _shift_left(b: Builder, x: Value, y: Value) -> Value:
+    inside, amount = _shift_amount(b, x, y)
+    return b.select(inside, b.shl(x, amount), 0)
+
+
+def _shift_right(b: Builder, x: Value, y: Value) -> Value:
+    inside, amount = _shift_amount(b, x, y)
+    most = 8 * ITEM_BYTES[x.dtype] - 1
+    signs = b.shr(x, most) if is_signed(x.dtype) else b.zeros(x.dtype, x.width)
+    return b.select(inside, b.shr(x, amount), signs)
+
+
+def _shift_amount(b: Builder, x: Value, y: Value) -> tuple[Value, Value]:
+    """Whether ``y`` is in range (a negative one is not), and ``y`` made safe."""
+    unsigned = b.bitcast(y, "u" + y.dtype.lstrip("u"))
+    inside = b.compare("lt", unsigned, 8 * ITEM_BYTES[x.dtype])
+    return inside, b.select(inside, y, 0)
+
+
+def _floor_divide(b: Builder, x: Value, y: Value) -> Value:
+    if is_float(x.dtype):
+        return _float_divmod(b, x, y)[0]
+    return _integer_divmod(b, x, y)[0]
+
+
+def _modulo(b: Builder, x: Value, y: Value) -> Value:
+    if is_float(x.dtype):
+        return _float_divmod(b, x, y)[1]
+    return _integer_divmod(b, x, y)[1]
+
+
+def _integer_divmod(b: Builder, x: Value, y: Value) -> tuple[Value, Value]:
+    """Rounded down; 0 and 0 for a zero divisor; the least integer over -1 wraps to itself."""
+    undefined = b.compare("eq", y, 0)
+    unsafe = undefined
+    if is_signed(x.dtype):
+        least = -(1 << (8 * ITEM_BYTES[x.dtype] - 1))
+        overflow = b.and_(b.compare("eq", x, least), b.compare("eq", y, -1))
+        unsafe = b.or_(undefined, overflow)
+    divisor = b.select(unsafe, 1, y)
+    quotient = b.div(x, divisor)
+    rest = x - quotient * divisor
+    if is_signed(x.dtype):
+        signs_differ = b.compare("lt", b.xor(rest, divisor), 0)
+        lower = b.and_(b.compare("ne", rest, 0), signs_differ)
+        quotient = b.select(lower, quotient - 1, quotient)
+        rest = b.select(lower, rest + divisor, rest)
+    return b.select(undefined, 0, quotient), b.select(undefined, 0, rest)
+
+
+def _float_divmod(b: Builder, x: Value, y: Value) -> tuple[Value, Value]:
+    """NumPy's ``divmod``: the remainder has y's sign, the quotient is snapped to an integer."""
+    ratio = b.div(x, y)
+    rest = mathfn.call(b, "fmod", x, y)
+    quotient = b.div(x - rest, y)
+    other_sign = b.xor(b.compare("lt", y, 0), b.compare("lt", rest, 0))
+    inexact = b.compare("ne", rest, 0)
+    lower = b.and_(inexact, other_sign)
+    quotient = b.select(lower, quotient - 1, quotient)
+    zero = b.zeros(x.dtype, x.width)
+    rest = b.select(lower, rest + y, b.select(inexact, rest, b.intrinsic("copysign", zero, y)))
+    floored = b.intrinsic("floor", quotient)
+    floored = b.select(b.compare("gt", quotient - floored, 0.5), floored + 1, floored)
+    signed_zero = b.intrinsic("copysign", zero, ratio)
+    result = b.select(b.compare("ne", quotient, 0), floored, signed_zero)
+    return b.select(b.compare("eq", y, 0), ratio, result), rest
+
+
+_RULES: dict[str, Callable[..., Value]] = {
+    "neg": Builder.neg,
+    "abs": _abs,
+    "sign": _sign,
+    "sqrt": lambda b, x: b.intrinsic("sqrt", x),
+    "rsqrt": lambda b, x: b.div(1, b.intrinsic("sqrt", x)),
+    "reciprocal": lambda b, x: b.div(1, x),
+    "not": Builder.not_,
+    "isnan": Builder.isnan,
+    "isinf": _isinf,
+    "isfinite": _isfinite,
+    "add": Builder.add,
+    "sub": Builder.sub,
+    "mul": Builder.mul,
+    "div": Builder.div,
+    "pow": _power,
+    "mod": _modulo,
+    "floordiv": _floor_divide,
+    "max": _maximum,
+    "min": _minimum,
+    "and": Builder.and_,
+    "or": Builder.or_,
+    "xor": Builder.xor,
+    "shl": _shift_left,
+    "shr": _shift_right,
+}

@@ -1,0 +1,38 @@
+"""Elementary functions in pure IR, for scalars and vectors of float32 and float64.
+
+Each function is emitted once per module and width, as ``needle.exp.float32x16``, and inlined.
+float32 results are within 2 ulp of the correctly rounded value (pow: 4), float64 within 4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from needle.compiler import mathfn_exp, mathfn_mod
+from needle.compiler.emit import Builder
+from needle.compiler.emit_values import Value
+
+FUNCTIONS: dict[str, Callable[..., Value]] = {
+    "exp": mathfn_exp.exp,
+    "fmod": mathfn_mod.fmod,
+}
+
+
+def call(b: Builder, fn: str, *operands: Value) -> Value:
+    """``fn`` of floats of one dtype and width.
+
+    >>> from needle.compiler.emit import Module
+    >>> from needle.compiler.target import named
+    >>> b = Module(named("haswell")).function("f", [("x", "float32", 8)])
+    >>> call(b, "exp", *b.arguments).type
+    '<8 x float>'
+    """
+    x = operands[0]
+    name = f"needle.{fn}.{x.dtype}x{x.width}"
+    if name not in b.module:
+        parameters = [(f"x{i}", x.dtype, x.width) for i in range(len(operands))]
+        body = b.module.function(
+            name, parameters, returns=x.type, attributes="alwaysinline", contract=False
+        )
+        body.ret(FUNCTIONS[fn](body, *body.arguments))
+    return b.call(name, operands, x.dtype, x.width)
