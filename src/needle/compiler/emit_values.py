@@ -296,6 +296,8 @@ class Arithmetic:
     def _extreme(self, fn: str, name: str, x: Value | float, y: Value | float) -> Value:
         x, y = self.match(x, y)
         if not is_float(x.dtype):
+            if x.literal is not None and y.literal is not None:
+                return x if (x.literal > y.literal) == (fn == "gt") else y
             return self.select(self.compare(fn, x, y), x, y)
         if self.target.triple.startswith(("aarch64", "arm64")):
             return self.intrinsic(name + "imum", x, y)

@@ -14,6 +14,10 @@ from needle.compiler.emit_values import Value
 
 FUNCTIONS: dict[str, Callable[..., Value]] = {
     "exp": mathfn_exp.exp,
+    "expm1": mathfn_exp.expm1,
+    "sigmoid": mathfn_exp.sigmoid,
+    "tanh": mathfn_exp.tanh,
+    "erf": mathfn_exp.erf,
     "fmod": mathfn_mod.fmod,
 }
 

@@ -1,0 +1,57 @@
+"""Build a function with the emitter, compile it for this machine, call it on NumPy arrays."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+
+import numpy as np
+
+from needle.compiler import mathfn
+from needle.compiler.emit import Builder, Module
+from needle.compiler.emit_numpy import apply
+from needle.compiler.native import Library, compile_module
+from needle.compiler.target import Target, host
+
+
+def compiled(
+    pointers: int, write: Callable[..., None], target: Target | None = None
+) -> Callable[..., None]:
+    """``write(b, *pointers)`` writes the body; the result is called with that many arrays."""
+    module = Module(target or host())
+    b = module.function("kernel", [(f"p{i}", "ptr") for i in range(pointers)], linkage="")
+    write(b, *b.arguments)
+    b.ret()
+    library = Library([compile_module(module.text(), target)], ["kernel"])
+    function = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * pointers)(library.addresses["kernel"])
+
+    def call(*arrays: np.ndarray) -> None:
+        assert all(a.flags.c_contiguous for a in arrays)
+        function(*[a.ctypes.data for a in arrays])
+
+    call.library = library  # type: ignore[attr-defined]
+    return call
+
+
+def elementwise(fn: str, dtype: str, arity: int, width: int) -> Callable[..., np.ndarray]:
+    """A function of arrays of one dtype and size that computes ``fn`` by vectors of ``width``."""
+    kernels: dict[int, Callable[..., None]] = {}
+
+    def write(b: Builder, count: int, *pointers: object) -> None:
+        def body(i, mask):
+            xs = [b.load(p, i, dtype, width, mask, fill=1) for p in pointers[:-1]]
+            known = fn in mathfn.FUNCTIONS and dtype.startswith("float")
+            b.store(mathfn.call(b, fn, *xs) if known else apply(b, fn, *xs), pointers[-1], i, mask)
+
+        b.sweep(count, width, body)
+
+    def call(*arrays: np.ndarray) -> np.ndarray:
+        count = arrays[0].size
+        if count not in kernels:
+            kernels[count] = compiled(arity + 1, lambda b, *p: write(b, count, *p))
+        boolean = fn in ("lt", "le", "gt", "ge", "eq", "ne", "isnan", "isinf", "isfinite")
+        out = np.zeros(arrays[0].shape, bool if boolean else dtype)
+        kernels[count](*arrays, out)
+        return out
+
+    return call
