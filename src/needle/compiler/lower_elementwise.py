@@ -1,0 +1,188 @@
+"""One instruction at one place of a loop nest: addresses, loads, arithmetic, stores."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from needle.compiler import emit_numpy, mathfn_random
+from needle.compiler.emit import Builder, Mask
+from needle.compiler.emit_values import Value
+from needle.compiler.lower_index import Affine, Guard
+from needle.compiler.lower_schedule import Instruction, Nest, Store
+
+
+@dataclass
+class Place:
+    """Where in a nest code is being written.
+
+    `variables` holds the position on each axis (of the first lane on the vector axis), `mask` the
+    number of lanes left if not all take part, `values` what is known here.
+    """
+
+    b: Builder
+    nest: Nest
+    pointers: Sequence[Value]
+    status: Value | None
+    vector: int | None
+    width: int
+    variables: dict[int, Value | None] = field(default_factory=dict)
+    mask: int | None = None
+    values: dict[int, Value] = field(default_factory=dict)
+
+    def at(self, axis: int, position: Value, mask: int | None) -> Place:
+        """The place inside a loop over `axis`; values known so far stay known."""
+        variables = {**self.variables, axis: position}
+        return Place(self.b, self.nest, self.pointers, self.status, self.vector, self.width,
+                     variables, mask, dict(self.values))  # fmt: skip
+
+    # -- index functions --------------------------------------------------------------------------
+
+    def step(self, affine: Affine) -> int:
+        """How far the function moves from one lane to the next, dynamic terms aside."""
+        return 0 if self.vector is None or self.width == 1 else affine.coefs[self.vector]
+
+    def is_vector(self, affine: Affine) -> bool:
+        """Whether the lanes differ."""
+        return bool(self.step(affine)) or any(self.values[d].width > 1 for d, _ in affine.dynamic)
+
+    def first(self, affine: Affine) -> Value:
+        """The function's value in the first lane, terms that are vectors left out."""
+        b = self.b
+        total = b.const(0, "int64")
+        for axis, coef in enumerate(affine.coefs):
+            variable = self.variables.get(axis)
+            if coef and variable is not None:
+                total = total + variable * coef
+        for number, coef in affine.dynamic:
+            if self.values[number].width == 1:
+                total = total + self.values[number] * coef
+        return total + affine.const
+
+    def each(self, affine: Affine) -> Value:
+        """The function's value in every lane; a scalar if the lanes agree."""
+        b = self.b
+        total = self.first(affine)
+        if not self.is_vector(affine):
+            return total
+        total = b.splat(total, self.width)
+        if self.step(affine):
+            total = total + b.lanes(self.width) * self.step(affine)
+        for number, coef in affine.dynamic:
+            if self.values[number].width > 1:
+                total = total + self.values[number] * coef
+        return total
+
+    def holds(self, guards: Sequence[Guard]) -> Value | None:
+        """A bool, or one for each lane: whether all guards hold. None without guards."""
+        result: Value | None = None
+        for affine, stop in guards:
+            at = self.b.bitcast(self.each(affine), "uint64")
+            inside = self.b.compare("lt", at, stop)
+            if result is not None:
+                result, inside = self.b.match(result, inside)
+                inside = self.b.and_(result, inside)
+            result = inside
+        return result
+
+    def active(self, guards: Sequence[Guard] = ()) -> Mask:
+        """The lanes that take part: those of the tail, where all guards hold."""
+        inside = self.holds(guards)
+        if inside is None:
+            return self.mask
+        inside = self.b.splat(inside, self.width)
+        if self.mask is None:
+            return inside
+        return self.b.and_(inside, self.tail())
+
+    def tail(self) -> Value:
+        """The lanes on the mask, as bools."""
+        return self.b.compare("lt", self.b.lanes(self.width, "int32"), self.width if self.mask is None else self.mask)
+
+    # -- memory -----------------------------------------------------------------------------------
+
+    def load(self, i: Instruction, vector: bool) -> Value:
+        """The element at an index; lanes where a guard fails hold some other element or zero."""
+        b = self.b
+        assert i.affine is not None and isinstance(i.attribute, int)
+        pointer = self.pointers[i.attribute]
+        if not vector:
+            at = self.first(i.affine)
+            inside = self.holds(i.guards)
+            at = at if inside is None else b.select(inside, at, 0)
+            return b.load(pointer, at, i.dtype)
+        same = all(self.values[d].width == 1 for d, _ in i.affine.dynamic)
+        if same and self.step(i.affine) == 1:
+            return b.load(pointer, self.first(i.affine), i.dtype, self.width, self.active(i.guards))
+        if same and self.step(i.affine) == -1 and not i.guards and self.mask is None:
+            start = self.first(i.affine) - (self.width - 1)
+            return b.reverse(b.load(pointer, start, i.dtype, self.width))
+        indices = b.splat(self.each(i.affine), self.width)
+        return b.gather(pointer, indices, i.dtype, self.active(i.guards))
+
+    def store(self, store: Store) -> None:
+        """Write a value to its buffer."""
+        pointer, value = self.pointers[store.parameter], self.values[store.value]
+        at = self.first(store.affine)
+        if self.step(store.affine):
+            self.b.store(self.b.splat(value, self.width), pointer, at, self.mask)
+        else:
+            self.b.store(value, pointer, at)
+
+
+def write(place: Place, i: Instruction, vector: bool) -> Value:
+    """Write the code of one instruction; the result is a vector where lanes may differ."""
+    b, args = place.b, [place.values[a] for a in i.args]
+    attribute: Any = i.attribute
+    if i.op == "const":
+        return b.const(attribute.value, i.dtype)
+    if i.op == "load":
+        return place.load(i, vector)
+    if i.op == "apply":
+        return emit_numpy.apply(b, attribute, *args)
+    if i.op == "cast":
+        return emit_numpy.cast(b, args[0], i.dtype)
+    if i.op == "where":
+        return b.select(args[0], *b.match(args[1], args[2]))
+    assert i.op in ("iota", "random", "pick", "index", "divide"), i.op
+    if i.op == "pick":
+        inside = place.holds(i.guards)
+        assert inside is not None
+        return b.select(inside, *b.match(*args))
+    if i.op == "index":
+        return _checked(place, i, args[0])
+    assert i.affine is not None
+    position = place.each(i.affine)
+    if i.op == "iota":
+        return emit_numpy.cast(b, position, i.dtype)
+    if i.op == "divide":
+        return b.div(position, attribute)
+    kind, stream = attribute
+    return mathfn_random.draw(b, kind, args[0], stream, position)
+
+
+def _checked(place: Place, i: Instruction, index: Value) -> Value:
+    """An index made safe; the first bad one sets the status word to its site."""
+    b = place.b
+    site, size = i.attribute  # type: ignore[misc]
+    index = emit_numpy.cast(b, index, "int64")
+    bad = b.compare("ge", b.bitcast(index, "uint64"), size)
+    active = place.active(i.guards)
+    if isinstance(active, int):
+        active = place.tail()
+    counted = bad
+    if isinstance(active, Value) and (index.width > 1 or place.mask is None):
+        active = active if index.width > 1 or active.width == 1 else None
+        counted = bad if active is None else b.and_(*b.match(bad, active))
+
+    def report() -> tuple[Value, ...]:
+        assert place.status is not None
+        # Some bad index, not the first: adding a select and a reduction is cheaper than a loop.
+        wrong = b.select(counted, index, 0) if index.width > 1 else index
+        b.store(b.const(site + 1, "int64"), place.status, 0)
+        b.store(b.reduce(lambda x, y: b.select(b.compare("ne", x, 0), x, y), wrong), place.status, 1)
+        return ()
+
+    b.branch(b.any(counted), report)
+    return b.select(bad, 0, index)

@@ -1,0 +1,300 @@
+"""A loop nest as native code.
+
+The space's outer axes are cut into blocks; for each outer position ("item") the inner axes are
+swept once per *phase*: a phase holds the reductions and stores that need no result of a later
+one. One axis, the last, runs in vectors. An instruction is written at the outermost loop where its
+value is known, so what is constant along a row is computed once a row.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from needle.compiler import lower_reduce
+from needle.compiler.emit import Builder, Mask
+from needle.compiler.emit_values import Value
+from needle.compiler.lower_elementwise import Place, write
+from needle.compiler.lower_schedule import Instruction, Nest, Store
+from needle.compiler.target import ITEM_BYTES, Target
+
+MAX_BLOCKS = 64
+BLOCK_WORK = 8192
+"""Elements times instructions that a block should have at least: about 2 microseconds."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a nest is run: which axis is the vector's, how wide it is, how the items are blocked."""
+
+    vector: int | None
+    width: int
+    swept: tuple[bool, ...]
+    items: int
+    chunk: int
+
+    @property
+    def blocks(self) -> int:
+        """Number of blocks."""
+        return -(-self.items // self.chunk)
+
+
+def layout(nest: Nest, target: Target) -> Layout:
+    """Choose the vector axis, its width and the blocks of a collapsed nest."""
+    rank = len(nest.space)
+    vector = rank - 1 if rank else None
+    reduces = any(i.op in ("reduce", "arg") for i in nest.instructions)
+    swept = nest.inner if reduces else tuple(a == vector and rank > 1 for a in range(rank))
+    width = 1 if vector is None else _width(nest, target, nest.space[vector], swept[vector])
+    items = 1
+    for axis, n in enumerate(nest.space):
+        if not swept[axis]:
+            items *= -(-n // width) if axis == vector else n
+    work = math.prod(nest.space) * max(1, len(nest.instructions))
+    blocks = max(1, min(MAX_BLOCKS, items, work // BLOCK_WORK))
+    return Layout(vector, width, swept, items, -(-items // blocks))
+
+
+def _width(nest: Nest, target: Target, n: int, swept: bool) -> int:
+    """One register of the widest type, or as many as short bodies and the axis can fill."""
+    widest = max(
+        (i.dtype for i in nest.instructions if i.op not in ("const", "iota", "index", "divide")),
+        key=lambda dtype: ITEM_BYTES[dtype],
+        default="float32",
+    )
+    lanes = target.lanes(widest)
+    count = len(nest.instructions)
+    most = 4 if count <= 12 else 2 if count <= 40 else 1
+    enough = n if swept or not any(nest.inner) else n // 2
+    while most > 1 and lanes * most > max(lanes, -(-enough // lanes) * lanes):
+        most //= 2
+    return lanes * most
+
+
+class NestWriter:
+    """Writes the body of one nest kernel."""
+
+    def __init__(
+        self, b: Builder, nest: Nest, plan: Layout, pointers: Sequence[Value], status: Value | None
+    ) -> None:
+        self.b, self.nest, self.plan = b, nest, plan
+        self.pointers, self.status = pointers, status
+        self.sweeps = [axis for axis, swept in enumerate(plan.swept) if swept]
+        self.depths, self.ready, self.vectors = self._analysed()
+        self.phases = self._phases()
+
+    # -- what is known before any code is written -------------------------------------------------
+
+    def _analysed(self) -> tuple[list[int], list[int], list[bool]]:
+        """For each instruction: its loop depth, the phases that must be over, and if it is a vector."""
+        depths: list[int] = []
+        ready: list[int] = []
+        vectors: list[bool] = []
+        for i in self.nest.instructions:
+            needs = dependencies(i)
+            reduced = i.op in ("reduce", "arg")
+            axes = {axis for a in affines(i) for axis, c in enumerate(a.coefs) if c}
+            own = max((self._depth_of(axis) for axis in axes), default=0)
+            below = max((depths[d] for d in needs), default=0)
+            depths.append(1 if reduced else max(own, below))
+            ready.append(max((ready[d] for d in needs), default=0) + reduced)
+            lane = self.plan.vector in axes or any(vectors[d] for d in needs)
+            outside = self.plan.vector is not None and not self.plan.swept[self.plan.vector]
+            vectors.append(self.plan.width > 1 and (outside if reduced else lane))
+        return depths, ready, vectors
+
+    def _depth_of(self, axis: int) -> int:
+        return 2 + self.sweeps.index(axis) if axis in self.sweeps else 1
+
+    def _phases(self) -> list[tuple[list[int], list[Store]]]:
+        """The reductions and stores of each sweep, in order."""
+        found: dict[int, tuple[list[int], list[Store]]] = {}
+        for number, i in enumerate(self.nest.instructions):
+            if i.op in ("reduce", "arg"):
+                found.setdefault(self.ready[number] - 1, ([], []))[0].append(number)
+        for store in self.nest.stores:
+            if self._inside(store):
+                found.setdefault(self.ready[store.value], ([], []))[1].append(store)
+        return [found[phase] for phase in sorted(found)]
+
+    def _inside(self, store: Store) -> bool:
+        """Whether a store happens in a sweep, not once an item."""
+        return any(store.affine.coefs[axis] for axis in self.sweeps)
+
+    # -- code -------------------------------------------------------------------------------------
+
+    def write(self, begin: Value, end: Value) -> None:
+        """Write the loops over the blocks `begin..end`."""
+        b, plan = self.b, self.plan
+        place = Place(b, self.nest, self.pointers, self.status, plan.vector, plan.width)
+        self._emit(place, range(len(self.nest.instructions)), 0)
+        first = begin * plan.chunk
+        last = end * plan.chunk
+        if plan.blocks * plan.chunk != plan.items:
+            over = b.compare("gt", last, plan.items)
+            last = b.select(over, plan.items, last)
+        if plan.vector is not None and not plan.swept[plan.vector] and not self.sweeps:
+            self._flat(place, first, last)
+            return
+        with b.loop(first, last) as loop:
+            self._item(place, loop.index)
+
+    def _flat(self, place: Place, first: Value, last: Value) -> None:
+        """A one-dimensional space without sweeps: whole vectors, then what is left."""
+        b, (n,), width = self.b, self.nest.space, self.plan.width
+        whole = n // width
+        if whole:
+            stop = last
+            if n % width:
+                stop = b.select(b.compare("gt", last, whole), whole, last)
+            with b.loop(first, stop) as loop:
+                self._phase_set(place.at(0, loop.index * width, None))
+        if n % width:
+            tail = place.at(0, b.const(whole * width, "int64"), n % width)
+            b.branch(b.compare("gt", last, whole), lambda: self._phase_set(tail))
+
+    def _item(self, place: Place, item: Value) -> None:
+        """All phases of one outer position."""
+        b, plan = self.b, self.plan
+        outer = [axis for axis, swept in enumerate(plan.swept) if not swept]
+        sizes = {
+            axis: -(-self.nest.space[axis] // plan.width)
+            if axis == plan.vector
+            else self.nest.space[axis]
+            for axis in outer
+        }
+        for axis in reversed(outer):
+            if axis == outer[0]:
+                place = place.at(axis, item, None)
+            else:
+                rest = b.div(item, sizes[axis])
+                place = place.at(axis, item - rest * sizes[axis], None)
+                item = rest
+        if plan.vector not in outer:
+            self._phase_set(place)
+            return
+        assert plan.vector is not None
+        n, chunk = self.nest.space[plan.vector], place.variables[plan.vector]
+        assert chunk is not None
+        left = n % plan.width
+        start = chunk * plan.width
+        if not left:
+            self._phase_set(place.at(plan.vector, start, None))
+        elif n < plan.width:
+            self._phase_set(place.at(plan.vector, b.const(0, "int64"), left))
+        else:
+            whole = place.at(plan.vector, start, None)
+            tail = place.at(plan.vector, start, left)
+            b.branch(
+                b.compare("lt", chunk, n // plan.width),
+                lambda: self._phase_set(whole),
+                lambda: self._phase_set(tail),
+            )
+
+    def _phase_set(self, place: Place) -> tuple[Value, ...]:
+        """The sweeps of one item in order, then what is stored once an item."""
+        for reductions, stores in self.phases:
+            self._sweep(place, reductions, stores)
+        for store in self.nest.stores:
+            if not self._inside(store):
+                self._emit(place, self._closure([store.value]), 1)
+                place.store(store)
+        return ()
+
+    def _sweep(self, place: Place, reductions: list[int], stores: list[Store]) -> None:
+        needed = self._closure([*(self._operand(r) for r in reductions), *(s.value for s in stores)])
+        self._emit(place, needed, 1)
+        states = [
+            lower_reduce.start(self.b, self.nest.instructions[r], self.plan.width)
+            for r in reductions
+        ]
+        flat = [v for state in states for v in state]
+        flat = list(self._loops(place, 0, needed, reductions, stores, flat))
+        for r, state in zip(reductions, _regrouped(flat, states), strict=True):
+            instruction = self.nest.instructions[r]
+            across = self.plan.width > 1 and not self.vectors[r]
+            place.values[r] = lower_reduce.finish(self.b, instruction, state, across)
+
+    def _loops(
+        self,
+        place: Place,
+        level: int,
+        needed: list[int],
+        reductions: list[int],
+        stores: list[Store],
+        carried: Sequence[Value],
+    ) -> tuple[Value, ...]:
+        if level == len(self.sweeps):
+            return self._turn(place, reductions, stores, carried)
+        axis = self.sweeps[level]
+
+        def body(index: Value, mask: int | None, *values: Value) -> tuple[Value, ...]:
+            inside = place.at(axis, index, mask if axis == self.plan.vector else place.mask)
+            self._emit(inside, needed, 2 + level)
+            return self._loops(inside, level + 1, needed, reductions, stores, values)
+
+        width = self.plan.width if axis == self.plan.vector else 1
+        return self.b.sweep(self.nest.space[axis], width, body, carried)
+
+    def _turn(
+        self, place: Place, reductions: list[int], stores: list[Store], carried: Sequence[Value]
+    ) -> tuple[Value, ...]:
+        """One position of a sweep: stores, and one more term for each reduction."""
+        for store in stores:
+            place.store(store)
+        result: list[Value] = []
+        for r, state in zip(reductions, self._grouped(reductions, carried), strict=True):
+            instruction = self.nest.instructions[r]
+            result += lower_reduce.step(place, instruction, state)
+        return tuple(result)
+
+    def _grouped(self, reductions: list[int], carried: Sequence[Value]) -> list[tuple[Value, ...]]:
+        values = iter(carried)
+        return [
+            tuple(next(values) for _ in range(lower_reduce.parts(self.nest.instructions[r])))
+            for r in reductions
+        ]
+
+    def _operand(self, reduction: int) -> int:
+        return self.nest.instructions[reduction].args[0]
+
+    def _closure(self, wanted: Iterable[int]) -> list[int]:
+        """The instructions that values depend on, in order; results of reductions end the search."""
+        found: set[int] = set()
+        stack = list(wanted)
+        while stack:
+            number = stack.pop()
+            if number in found or self.nest.instructions[number].op in ("reduce", "arg"):
+                continue
+            found.add(number)
+            stack.extend(dependencies(self.nest.instructions[number]))
+        return sorted(found)
+
+    def _emit(self, place: Place, numbers: Iterable[int], depth: int) -> None:
+        """Write those instructions that belong to one loop depth and have no value yet."""
+        for number in numbers:
+            i = self.nest.instructions[number]
+            known = number in place.values or i.op in ("reduce", "arg")
+            if self.depths[number] == depth and not known:
+                place.values[number] = write(place, i, self.vectors[number])
+
+
+def affines(i: Instruction) -> list:
+    """All index functions of an instruction."""
+    return [*([i.affine] if i.affine is not None else []), *(g.affine for g in i.guards)]
+
+
+def dependencies(i: Instruction) -> list[int]:
+    """The instructions whose values an instruction reads."""
+    return [*i.args, *(d for a in affines(i) for d, _ in a.dynamic)]
+
+
+def _regrouped(
+    flat: Sequence[Value], states: Sequence[tuple[Value, ...]]
+) -> list[tuple[Value, ...]]:
+    values = iter(flat)
+    return [tuple(next(values) for _ in state) for state in states]
+
+
+__all__ = ["Layout", "Mask", "NestWriter", "layout"]

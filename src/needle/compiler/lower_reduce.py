@@ -1,0 +1,100 @@
+"""Reductions inside a sweep: a state carried from turn to turn, one term at a time.
+
+The state of sum, prod, max and min is one vector, each lane with its own partial result; argmax and
+argmin carry the best value and its position. Lanes are joined in a fixed order at the end.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from needle.compiler import emit_numpy
+from needle.compiler.emit import Builder
+from needle.compiler.emit_values import Value, is_float
+from needle.compiler.lower_elementwise import Place
+from needle.compiler.lower_schedule import Instruction
+
+COMBINE = {"sum": "add", "prod": "mul", "max": "max", "min": "min"}
+
+
+def parts(i: Instruction) -> int:
+    """How many values a reduction carries."""
+    return 2 if i.op == "arg" else 1
+
+
+def neutral(fn: str, dtype: str) -> float | int:
+    """The element that changes no result."""
+    if fn in ("sum", "prod"):
+        return 0 if fn == "sum" else 1
+    largest = fn in ("min", "argmin")
+    if dtype == "bool":
+        return int(largest)
+    if is_float(dtype):
+        return math.inf if largest else -math.inf
+    limits = np.iinfo(dtype)
+    return int(limits.max if largest else limits.min)
+
+
+def start(b: Builder, i: Instruction, operand: str, width: int) -> tuple[Value, ...]:
+    """The state before the first term; `operand` is the dtype of what is reduced."""
+    value = b.const(neutral(str(i.attribute), operand), operand, width)
+    if i.op == "arg":
+        return value, b.const(np.iinfo(np.int64).max, "int64", width)
+    return (value,)
+
+
+def step(place: Place, i: Instruction, state: tuple[Value, ...]) -> tuple[Value, ...]:
+    """The state after the term at `place`; lanes off the mask stay as they are."""
+    b, term = place.b, b_splat(place, i.args[0])
+    if i.op == "arg":
+        assert i.affine is not None
+        at = b.splat(place.each(i.affine), place.width)
+        return _better(b, str(i.attribute), state, (term, at), place)
+    if place.mask is not None:
+        unchanged = b.const(neutral(str(i.attribute), term.dtype), term.dtype, term.width)
+        term = b.select(place.tail(), term, unchanged)
+    return (emit_numpy.apply(b, COMBINE[str(i.attribute)], state[0], term),)
+
+
+def b_splat(place: Place, number: int) -> Value:
+    """A known value in all lanes."""
+    return place.b.splat(place.values[number], place.width)
+
+
+def finish(b: Builder, i: Instruction, state: tuple[Value, ...], across: bool) -> Value:
+    """The result; `across` joins the lanes, upper half to lower half until one is left."""
+    if i.op != "arg":
+        fn = COMBINE[str(i.attribute)]
+        joined = state[0]
+        if across:
+            joined = b.reduce(lambda x, y: emit_numpy.apply(b, fn, x, y), joined)
+        return joined
+    while across and state[0].width > 1:
+        half = state[0].width // 2
+        low = tuple(b.extract(v, 0, half) for v in state)
+        high = tuple(b.extract(v, half, half) for v in state)
+        state = _better(b, str(i.attribute), low, high, None)
+    return state[1]
+
+
+def _better(
+    b: Builder,
+    fn: str,
+    best: tuple[Value, ...],
+    other: tuple[Value, ...],
+    place: Place | None,
+) -> tuple[Value, ...]:
+    """The better of two (value, position) pairs; NaN is best, then the lower position."""
+    (x, i), (y, j) = best, other
+    better = b.compare("gt" if fn == "argmax" else "lt", y, x)
+    equal = b.compare("eq", y, x)
+    if is_float(x.dtype):
+        nan_x, nan_y = b.isnan(x), b.isnan(y)
+        better = b.or_(better, b.and_(nan_y, b.not_(nan_x)))
+        equal = b.or_(equal, b.and_(nan_x, nan_y))
+    better = b.or_(better, b.and_(equal, b.compare("lt", j, i)))
+    if place is not None and place.mask is not None:
+        better = b.and_(better, place.tail())
+    return b.select(better, y, x), b.select(better, j, i)
