@@ -158,14 +158,14 @@ from needle.files import write_bytes
 number = 0
 while True:
     number += 1
-    write_bytes(sys.argv[1], bytes([number % 256]) * 300_000)
+    write_bytes(sys.argv[1], bytes([number % 256]) * 2_000_000)
     print(number, flush=True)
 """
 
 
 def test_a_killed_writer_never_leaves_a_half_written_file(tmp_path):
     path = tmp_path / "model.bin"
-    for delay in (0.0, 0.003, 0.011):
+    for delay in (0.0, 0.001, 0.002, 0.003, 0.005, 0.008):
         writer = subprocess.Popen(
             [sys.executable, "-c", WRITER, str(path)], stdout=subprocess.PIPE, text=True
         )
@@ -174,7 +174,7 @@ def test_a_killed_writer_never_leaves_a_half_written_file(tmp_path):
         writer.kill()
         writer.communicate()
         data = path.read_bytes()
-        assert len(data) == 300_000
+        assert len(data) == 2_000_000
         assert len(set(data)) == 1
 
 
