@@ -1,0 +1,110 @@
+"""Reverse mode: walk the graph backwards once and hand each node's gradient to its inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import reduce
+from operator import add
+from typing import TYPE_CHECKING, Any
+
+import needle.autograd as autograd
+from needle.autograd.value import TensorTuple, Value, describe
+from needle.errors import GradientError, ShapeError
+
+if TYPE_CHECKING:
+    from needle.autograd.tensor import Tensor
+
+
+def find_topo_sort(node_list: Iterable[Value]) -> list[Value]:
+    """Return the nodes that `node_list` depends on, and itself, inputs before their users.
+
+    Depth-first post-order: inputs left to right, each node once. No recursion, so that a chain of any
+    length is fine.
+
+    >>> a = ndl.Tensor([1.0])
+    >>> b = a * 2
+    >>> [node is value for node, value in zip(ndl.autograd.find_topo_sort([b]), [a, b])]
+    [True, True]
+    """
+    visited: set[int] = set()
+    order: list[Value] = []
+    for node in node_list:
+        topo_sort_dfs(node, visited, order)
+    return order
+
+
+def topo_sort_dfs(node: Value, visited: set[int], topo_order: list[Value]) -> None:
+    """Append what `node` depends on, then `node`, to `topo_order`; `visited` holds the ids seen."""
+    if id(node) in visited:
+        return
+    visited.add(id(node))
+    stack = [(node, iter(node.inputs))]
+    while stack:
+        current, inputs = stack[-1]
+        for x in inputs:
+            if id(x) not in visited:
+                visited.add(id(x))
+                stack.append((x, iter(x.inputs)))
+                break
+        else:
+            topo_order.append(current)
+            stack.pop()
+
+
+def sum_node_list(node_list: Sequence[Any]) -> Any:
+    """Return the sum of the values, left to right; one value is returned as it is."""
+    return reduce(add, node_list)
+
+
+def compute_gradient_of_variables(
+    output_tensor: Tensor, out_grad: Tensor, *, accumulate: bool = False
+) -> None:
+    """Store the gradient of `output_tensor`, weighted by `out_grad`, in `.grad` of all it depends on.
+
+    Leaves get a gradient that carries its own graph and can be differentiated again. Values between
+    get its data only: with the graph, every one of them would be part of a reference cycle. With
+    `accumulate`, a leaf's gradient is added to the one it has.
+    """
+    gradients: dict[int, list[Any]] = {id(output_tensor): [out_grad]}
+    for node in reversed(find_topo_sort([output_tensor])):
+        parts = gradients.pop(id(node), None)
+        if parts is None or not node.requires_grad:
+            continue
+        total = parts[0] if len(parts) == 1 else sum_node_list(parts)
+        if node.op is None:
+            _store(node, total, accumulate)
+            continue
+        if not isinstance(node, TensorTuple):
+            node.grad = total if autograd.LAZY_MODE else total.cached_data  # type: ignore[attr-defined]
+        _hand_on(node, total, gradients)
+
+
+def _hand_on(node: Value, total: Any, gradients: dict[int, list[Any]]) -> None:
+    assert node.op is not None
+    input_gradients = node.op.gradient_as_tuple(total, node)
+    if len(input_gradients) != len(node.inputs):
+        raise GradientError(
+            f"{node.op.name}: gradient gave {len(input_gradients)} values "
+            f"for {len(node.inputs)} inputs; return one per input, as a tuple"
+        )
+    for x, gradient in zip(node.inputs, input_gradients, strict=True):
+        if x.requires_grad:
+            if not isinstance(gradient, Value):
+                raise GradientError(
+                    f"{node.op.name}: gradient gave {gradient!r}, expected a Tensor"
+                )
+            gradients.setdefault(id(x), []).append(gradient)
+
+
+def _store(leaf: Any, total: Any, accumulate: bool) -> None:
+    if isinstance(leaf, TensorTuple):
+        return
+    if not autograd.LAZY_MODE:
+        if total.shape != leaf.shape:
+            raise ShapeError(
+                f"backward: expected a gradient of shape {leaf.shape}, got {describe([total])}; "
+                "check the gradient of the op that uses this Tensor"
+            )
+        if total.dtype != leaf.dtype and leaf.dtype.kind == "f":
+            total = total.astype(leaf.dtype)
+    leaf.grad = leaf.grad + total if accumulate and leaf.grad is not None else total

@@ -1,0 +1,440 @@
+"""Tensor: an array that remembers how it was computed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from needle.autograd.gradient import compute_gradient_of_variables
+from needle.autograd.mode import mode
+from needle.autograd.value import Value
+from needle.backend.device import Device, check_device, default_device
+from needle.errors import DtypeError, GradientError, ShapeError
+
+
+class Tensor(Value):
+    """An n-dimensional array with define-by-run automatic differentiation.
+
+    `array` is a list, a number, an ndarray (copied) or a Tensor (shared). Without `dtype`, NumPy's
+    inference holds: float64 stays float64. `requires_grad` is True unless told otherwise.
+
+    Errors: DtypeError for text and objects, ShapeError for ragged lists, DeviceError for a device that
+    is not enabled.
+
+    >>> x = ndl.Tensor([[1.0, 2.0], [3.0, 4.0]])
+    >>> (x * x).sum().backward()
+    >>> x.grad
+    needle.Tensor([[2. 4.]
+     [6. 8.]])
+    """
+
+    __slots__ = ()
+    __array_priority__ = 1000
+    __hash__ = object.__hash__
+
+    def __init__(
+        self,
+        array: Any,
+        *,
+        device: Device | None = None,
+        dtype: DTypeLike | None = None,
+        requires_grad: bool = True,
+    ) -> None:
+        check_device(device)
+        self._init(None, (), cached_data=to_array(array, dtype), requires_grad=requires_grad)
+
+    @staticmethod
+    def make_const(data: Any, requires_grad: bool = False) -> Tensor:  # type: ignore[override]
+        """Wrap an array or another Tensor's array as a leaf, without a copy."""
+        value = Tensor.__new__(Tensor)
+        data = data.realize_cached_data() if isinstance(data, Value) else data
+        value._init(None, (), cached_data=data, requires_grad=requires_grad)
+        return value
+
+    # ---- data
+
+    @property
+    def data(self) -> Tensor:
+        """The same storage as a constant: `detach()`. Setting it replaces the storage, same dtype."""
+        return self.detach()
+
+    @data.setter
+    def data(self, value: Any) -> None:
+        new = value.realize_cached_data() if isinstance(value, Value) else np.asarray(value)
+        if new.dtype != self.dtype:
+            raise DtypeError(
+                f"Tensor.data: expected dtype {self.dtype}, got {new.dtype}; "
+                f'write .astype("{self.dtype}")'
+            )
+        self.cached_data = new
+
+    @property
+    def grad(self) -> Any:
+        """The gradient of the last `backward()`, a Tensor, or None."""
+        if mode.tracer is not None:
+            return mode.tracer.read_grad(self)
+        if self._grad is not None and not isinstance(self._grad, Tensor):
+            self._grad = Tensor.make_const(self._grad)
+        return self._grad
+
+    @grad.setter
+    def grad(self, value: Any) -> None:
+        if mode.tracer is not None:
+            mode.tracer.write_grad(self, value)
+        else:
+            self._grad = value
+
+    def detach(self) -> Tensor:
+        """Return a constant that shares the storage: no copy, no graph."""
+        return Tensor.make_const(self.realize_cached_data())
+
+    def numpy(self) -> np.ndarray:
+        """Return the values as an ndarray to keep: needle never writes into it afterwards.
+
+        It may share storage with the Tensor; `copy()` it before you write into it.
+        """
+        return np.asarray(self.realize_cached_data())
+
+    def item(self) -> Any:
+        """Return the only element as a Python number; ShapeError if there are more or none."""
+        if self.size != 1:
+            raise ShapeError(f"item: expected one element, got shape {self.shape}")
+        return self.realize_cached_data().item()
+
+    def tolist(self) -> Any:
+        """Return nested lists of Python numbers."""
+        return self.numpy().tolist()
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape; computes the value in lazy mode."""
+        return self.realize_cached_data().shape
+
+    @property
+    def dtype(self) -> np.dtype:
+        """The NumPy dtype; computes the value in lazy mode."""
+        return self.realize_cached_data().dtype
+
+    @property
+    def ndim(self) -> int:
+        """The number of axes."""
+        return self.realize_cached_data().ndim
+
+    @property
+    def size(self) -> int:
+        """The number of elements."""
+        return self.realize_cached_data().size
+
+    @property
+    def device(self) -> Device:
+        """The device that holds the data."""
+        return default_device()
+
+    # ---- gradients
+
+    def backward(self, out_grad: Any = None, *, accumulate: bool = False) -> None:
+        """Set `.grad` of every Tensor this one was computed from.
+
+        `out_grad`, of this Tensor's shape, weights its elements; ones where it is None, also for a
+        non-scalar. A leaf's `.grad` is overwritten, or added to with `accumulate=True`.
+
+        Errors: GradientError on a constant; ShapeError where `out_grad` does not fit.
+        """
+        if not self.requires_grad:
+            raise GradientError(
+                "backward: this Tensor is a constant; it was made under no_grad or from inputs "
+                "without requires_grad"
+            )
+        if out_grad is None:
+            data = self.realize_cached_data()
+            out_grad = Tensor.make_const(data.__array_namespace__().ones_like(data))
+        elif not isinstance(out_grad, Tensor):
+            out_grad = Tensor(out_grad, dtype=self.dtype, requires_grad=False)
+        if out_grad.shape != self.shape:
+            raise ShapeError(f"backward: expected out_grad {self.shape}, got {out_grad.shape}")
+        compute_gradient_of_variables(self, out_grad, accumulate=accumulate)
+
+    # ---- methods with an op behind them
+
+    def sum(
+        self, axes: Any = None, keepdims: bool = False, *, axis: Any = None, dim: Any = None
+    ) -> Tensor:
+        """Sum over `axes` (None: all; int; tuple)."""
+        return ops.summation(self, axes, keepdims, axis=axis, dim=dim)
+
+    def mean(
+        self, axes: Any = None, keepdims: bool = False, *, axis: Any = None, dim: Any = None
+    ) -> Tensor:
+        """Average over `axes`."""
+        return ops.mean(self, axes, keepdims, axis=axis, dim=dim)
+
+    def max(
+        self, axes: Any = None, keepdims: bool = False, *, axis: Any = None, dim: Any = None
+    ) -> Tensor:
+        """Take the largest element over `axes`."""
+        return ops.max(self, axes, keepdims, axis=axis, dim=dim)
+
+    def min(
+        self, axes: Any = None, keepdims: bool = False, *, axis: Any = None, dim: Any = None
+    ) -> Tensor:
+        """Take the smallest element over `axes`."""
+        return ops.min(self, axes, keepdims, axis=axis, dim=dim)
+
+    def var(
+        self,
+        axes: Any = None,
+        keepdims: bool = False,
+        *,
+        correction: float = 0,
+        axis: Any = None,
+        dim: Any = None,
+    ) -> Tensor:
+        """Compute the variance over `axes`: divided by n - correction."""
+        return ops.var(self, axes, keepdims, correction=correction, axis=axis, dim=dim)
+
+    def broadcast_to(self, shape: Any) -> Tensor:
+        """Broadcast to `shape`."""
+        return ops.broadcast_to(self, shape)
+
+    def reshape(self, *shape: Any) -> Tensor:
+        """Give the elements another shape: `reshape(2, 3)` or `reshape((2, 3))`; -1 infers."""
+        return ops.reshape(self, shape[0] if len(shape) == 1 else shape)
+
+    def transpose(self, axes: Any = None) -> Tensor:
+        """Swap two axes, the last two for None."""
+        return ops.transpose(self, axes)
+
+    @property
+    def T(self) -> Tensor:  # noqa: N802  NumPy's name
+        """All axes in reverse order."""
+        return ops.permute(self, tuple(range(self.ndim))[::-1])
+
+    def matmul(self, other: Any) -> Tensor:
+        """Multiply matrices."""
+        return ops.matmul(self, other)
+
+    def astype(self, dtype: DTypeLike) -> Tensor:
+        """Convert to another dtype; differentiable among floating dtypes."""
+        return ops.cast(self, dtype)
+
+    def copy(self) -> Tensor:
+        """Return a copy with storage of its own; gradients flow through it."""
+        return ops.cast(self, self.dtype)
+
+    # ---- operators
+
+    def __add__(self, other: Any) -> Tensor:
+        return ops.add_scalar(self, other) if _is_number(other) else ops.add(self, other)
+
+    def __radd__(self, other: Any) -> Tensor:
+        return ops.add_scalar(self, other) if _is_number(other) else ops.add(other, self)
+
+    def __sub__(self, other: Any) -> Tensor:
+        return ops.add_scalar(self, -other) if _is_number(other) else ops.subtract(self, other)
+
+    def __rsub__(self, other: Any) -> Tensor:
+        if _is_number(other):
+            return ops.add_scalar(ops.negate(self), other)
+        return ops.subtract(other, self)
+
+    def __mul__(self, other: Any) -> Tensor:
+        return ops.mul_scalar(self, other) if _is_number(other) else ops.multiply(self, other)
+
+    def __rmul__(self, other: Any) -> Tensor:
+        return ops.mul_scalar(self, other) if _is_number(other) else ops.multiply(other, self)
+
+    def __truediv__(self, other: Any) -> Tensor:
+        return ops.divide_scalar(self, other) if _is_number(other) else ops.divide(self, other)
+
+    def __rtruediv__(self, other: Any) -> Tensor:
+        return ops.divide(other, self)
+
+    def __pow__(self, other: Any) -> Tensor:
+        return ops.power_scalar(self, other) if _is_number(other) else ops.power(self, other)
+
+    def __rpow__(self, other: Any) -> Tensor:
+        return ops.power(other, self)
+
+    def __matmul__(self, other: Any) -> Tensor:
+        return ops.matmul(self, other)
+
+    def __rmatmul__(self, other: Any) -> Tensor:
+        return ops.matmul(other, self)
+
+    def __neg__(self) -> Tensor:
+        return ops.negate(self)
+
+    def __abs__(self) -> Tensor:
+        return ops.abs(self)
+
+    def __lt__(self, other: Any) -> Tensor:
+        return ops.less(self, other)
+
+    def __le__(self, other: Any) -> Tensor:
+        return ops.less_equal(self, other)
+
+    def __gt__(self, other: Any) -> Tensor:
+        return ops.greater(self, other)
+
+    def __ge__(self, other: Any) -> Tensor:
+        return ops.greater_equal(self, other)
+
+    def __eq__(self, other: object) -> bool:
+        return self is other if _is_comparable(other, "equal") else NotImplemented
+
+    def __ne__(self, other: object) -> bool:
+        return self is not other if _is_comparable(other, "not_equal") else NotImplemented
+
+    def __getitem__(self, index: Any) -> Tensor:
+        return ops.getitem(self, index)
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        raise DtypeError(
+            "Tensor: elements cannot be assigned; build a new Tensor with ops.where, "
+            "or set t.data to a changed copy"
+        )
+
+    # ---- what Python and NumPy ask for
+
+    def __len__(self) -> int:
+        if self.ndim == 0:
+            raise DtypeError("len: expected at least one axis, got a 0-d Tensor")
+        return self.shape[0]
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return (self[i] for i in range(len(self)))
+
+    def __bool__(self) -> bool:
+        if self.size != 1:
+            raise ShapeError(
+                f"bool: the truth of a Tensor of shape {self.shape} is ambiguous; to test whether one "
+                "is there write `tensor is not None`"
+            )
+        return bool(self.realize_cached_data())
+
+    def __float__(self) -> float:
+        return float(self._only("float"))
+
+    def __int__(self) -> int:
+        return int(self._only("int"))
+
+    def _only(self, what: str) -> Any:
+        if self.size != 1:
+            raise ShapeError(f"{what}: expected one element, got shape {self.shape}")
+        return self.realize_cached_data().reshape(())
+
+    def __str__(self) -> str:
+        return str(self.realize_cached_data())
+
+    def __repr__(self) -> str:
+        return f"needle.Tensor({self})"
+
+    def __format__(self, spec: str) -> str:
+        return format(self.item(), spec) if spec else str(self)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        data = self.realize_cached_data()
+        if copy is None:
+            return np.asarray(data, dtype=dtype)
+        return np.array(data, dtype=dtype, copy=copy)
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        function = _UFUNCS.get(ufunc.__name__)
+        if ufunc.__name__ in ("equal", "not_equal"):
+            _is_comparable(inputs[0], ufunc.__name__)
+        if method != "__call__" or kwargs or function is None:
+            raise DtypeError(
+                f"numpy.{ufunc.__name__} on a Tensor: not an op of needle; use an op of needle.ops, "
+                "or t.numpy() for the bare values"
+            )
+        return function(*inputs)
+
+    def __dlpack__(self, **kwargs: Any) -> Any:
+        return self.numpy().__dlpack__(**kwargs)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return self.numpy().__dlpack_device__()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
+        copied = type(self).__new__(type(self))
+        data = np.array(self.realize_cached_data())
+        copied._init(None, (), cached_data=data, requires_grad=self.requires_grad)
+        memo[id(self)] = copied
+        return copied
+
+    def __reduce__(self) -> tuple[Callable[..., Tensor], tuple[Any, ...]]:
+        return _rebuild, (type(self), self.numpy(), self.requires_grad)
+
+
+def _rebuild(kind: type[Tensor], data: np.ndarray, requires_grad: bool) -> Tensor:
+    value = kind.__new__(kind)
+    value._init(None, (), cached_data=data, requires_grad=requires_grad)
+    return value
+
+
+def _is_number(x: Any) -> bool:
+    return isinstance(x, int | float | np.number)
+
+
+def _is_comparable(other: object, op: str) -> bool:
+    if isinstance(other, Tensor):
+        return True
+    if isinstance(other, int | float | np.generic | np.ndarray | list | tuple):
+        raise DtypeError(
+            f"Tensor == compares identity; for values write ops.{op}(t, {_short(other)}), "
+            "which gives a bool Tensor"
+        )
+    return False
+
+
+def _short(other: object) -> str:
+    return repr(other) if isinstance(other, int | float) else "array"
+
+
+def to_array(array: Any, dtype: DTypeLike | None) -> Any:
+    """Return the array that a Tensor made of `array` holds: shared for a Tensor, else a copy."""
+    if isinstance(array, Tensor):
+        data = array.realize_cached_data()
+        return data if dtype is None or data.dtype == dtype else data.astype(dtype)
+    if not isinstance(array, np.ndarray) and hasattr(array, "__array_namespace__"):
+        if isinstance(array, np.generic):
+            return np.asarray(array, dtype=dtype)
+        return array if dtype is None else array.astype(np.dtype(dtype))
+    try:
+        data = np.array(array, dtype=dtype)
+    except ValueError as error:
+        raise ShapeError(f"Tensor: cannot make an array of {array!r:.60}: {error}") from error
+    if data.dtype.kind not in "biuf":
+        raise DtypeError(
+            f"Tensor: expected numbers or booleans, got {data.dtype} from {array!r:.60}; "
+            "convert text and dates to numbers first"
+        )
+    return data
+
+
+from needle import ops  # noqa: E402  a Tensor's operators are ops, and ops make Tensors
+
+
+_UFUNCS: dict[str, Callable[..., Tensor]] = {
+    "add": ops.add,
+    "subtract": ops.subtract,
+    "multiply": ops.multiply,
+    "divide": ops.divide,
+    "power": ops.power,
+    "negative": ops.negate,
+    "matmul": ops.matmul,
+    "exp": ops.exp,
+    "log": ops.log,
+    "tanh": ops.tanh,
+    "sqrt": ops.sqrt,
+    "absolute": ops.abs,
+    "maximum": ops.maximum,
+    "minimum": ops.minimum,
+    "less": ops.less,
+    "less_equal": ops.less_equal,
+    "greater": ops.greater,
+    "greater_equal": ops.greater_equal,
+}

@@ -1,0 +1,316 @@
+"""Nodes of the graph: an Op computes arrays and differentiates Tensors, a Value holds one result.
+
+An op is written once: `compute(*arrays)` in terms of the arrays it is given, `gradient(out_grad, node)`
+in terms of ops, so that a gradient can be differentiated again.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+import needle.autograd as autograd
+from needle.autograd.mode import mode
+from needle.errors import (
+    ArgumentError,
+    DtypeError,
+    GradientError,
+    IndexRangeError,
+    NeedleError,
+    ShapeError,
+)
+
+if TYPE_CHECKING:
+    from needle.autograd.tensor import Tensor
+
+_NUMBERS = (int, float, np.generic)
+_ABOUT_SHAPES = re.compile("shape|dimension|axis|axes|broadcast|mismatch|size|length")
+
+
+class Op:
+    """An operator: what it computes and how it is differentiated.
+
+    A user's op needs the two methods and nothing else; `numpy` functions may stand inside `compute`:
+
+    >>> class Cube(ndl.autograd.TensorOp):
+    ...     def compute(self, a):
+    ...         return a**3
+    ...     def gradient(self, out_grad, node):
+    ...         return out_grad * 3 * node.inputs[0] ** 2
+    >>> x = ndl.Tensor([2.0])
+    >>> y = Cube()(x)
+    >>> y.backward()
+    >>> x.grad
+    needle.Tensor([12.])
+    """
+
+    name: str  # in error messages; the class name unless a class says otherwise
+    differentiable = True  # False: results are always constants (comparisons, argmax)
+
+    def __init_subclass__(cls) -> None:
+        cls.name = cls.__dict__.get("name", cls.__name__)
+
+    def __call__(self, *args: Any) -> Any:
+        """Apply the op to Values, arrays and numbers."""
+        raise NotImplementedError
+
+    def compute(self, *args: Any) -> Any:
+        """Compute the result's array from the inputs' arrays."""
+        raise NotImplementedError(f"{type(self).__name__} has no compute(self, *arrays)")
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        """Return the gradient for each input of `node`, given the gradient of its output."""
+        raise GradientError(f"{self.name}: has no gradient; define gradient(self, out_grad, node)")
+
+    def gradient_as_tuple(self, out_grad: Any, node: Any) -> tuple[Any, ...]:
+        """Return `gradient` as a tuple with one entry per input.
+
+        Expensive entries may be None where the input does not require a gradient.
+        """
+        output = self.gradient(out_grad, node)
+        if isinstance(output, tuple):
+            return output
+        return tuple(output) if isinstance(output, list) else (output,)
+
+
+class TensorOp(Op):
+    """An op that gives a Tensor."""
+
+    def __call__(self, *args: Any) -> Tensor:
+        """Apply the op to Tensors, arrays and numbers."""
+        from needle.autograd.tensor import Tensor
+
+        return Tensor.make_from_op(self, args)
+
+
+class TensorTupleOp(Op):
+    """An op that gives a TensorTuple; `compute` returns a tuple of arrays."""
+
+    def __call__(self, *args: Any) -> TensorTuple:
+        """Apply the op to Values, arrays and numbers."""
+        return TensorTuple.make_from_op(self, args)
+
+
+class Value:
+    """A node of the graph: the op that made it (None for a leaf), its inputs, its data."""
+
+    __slots__ = (
+        "__dict__", "__weakref__", "_data", "_grad", "inputs", "num_outputs", "op", "requires_grad",
+    )  # fmt: skip
+
+    op: Op | None
+    inputs: Sequence[Value]
+    num_outputs: int
+    requires_grad: bool
+
+    def _init(
+        self,
+        op: Op | None,
+        inputs: Sequence[Value],
+        *,
+        num_outputs: int = 1,
+        cached_data: Any = None,
+        requires_grad: bool | None = None,
+    ) -> None:
+        """Set all fields; without `requires_grad`, it is taken from the inputs."""
+        if requires_grad is None:
+            requires_grad = mode.grad_enabled and any(x.requires_grad for x in inputs)
+        autograd.TENSOR_COUNTER += 1
+        self.op = op
+        self.inputs = inputs
+        self.num_outputs = num_outputs
+        self.requires_grad = requires_grad
+        self._data = cached_data
+        self._grad: Any = None
+        if mode.tracer is not None:
+            mode.tracer.born(self)
+
+    def __del__(self) -> None:
+        try:
+            self.op  # noqa: B018  not set where a constructor failed: such a Value was never counted
+        except AttributeError:
+            return
+        autograd.TENSOR_COUNTER -= 1
+
+    @property
+    def cached_data(self) -> Any:
+        """The array, or None where a lazy value was not computed yet."""
+        return self._data if mode.tracer is None else mode.tracer.read_data(self)
+
+    @cached_data.setter
+    def cached_data(self, data: Any) -> None:
+        if mode.tracer is None:
+            self._data = data
+        else:
+            mode.tracer.write_data(self, data)
+
+    def is_leaf(self) -> bool:
+        """Say whether no op made this value."""
+        return self.op is None
+
+    def realize_cached_data(self) -> Any:
+        """Return the array itself, computing it first where it is lazy. No copy is made."""
+        data = self.cached_data
+        if data is None:
+            _realize(self)
+            data = self.cached_data
+        return data
+
+    @classmethod
+    def make_const(cls, data: Any, *, requires_grad: bool = False) -> Self:
+        """Wrap an array as a leaf, without a copy."""
+        value = cls.__new__(cls)
+        value._init(None, (), cached_data=data, requires_grad=requires_grad)
+        return value
+
+    @classmethod
+    def make_from_op(cls, op: Op, inputs: Sequence[Any]) -> Self:
+        """Apply `op` to `inputs`: a node of the graph, or a constant where no gradient can be asked for.
+
+        In lazy mode the node is made and nothing is computed.
+        """
+        values = as_values(op, inputs)
+        requires_grad = False
+        if op.differentiable and mode.grad_enabled:
+            for x in values:
+                if x.requires_grad:
+                    requires_grad = True
+                    break
+        value = cls.__new__(cls)
+        if autograd.LAZY_MODE:
+            value._init(op, values, requires_grad=requires_grad)
+            return value
+        data = _compute(op, values)
+        if requires_grad:
+            value._init(op, values, cached_data=data, requires_grad=True)
+        else:
+            value._init(None, (), cached_data=data, requires_grad=False)
+        return value
+
+
+class TensorTuple(Value):
+    """A tuple of Tensors that one op takes or gives; `len`, `[i]`, `tuple()`, `+` (elementwise)."""
+
+    __slots__ = ()
+
+    def __len__(self) -> int:
+        return len(self.realize_cached_data())
+
+    def __getitem__(self, index: int) -> Tensor:
+        from needle import ops
+
+        return ops.tuple_get_item(self, index)
+
+    def __iter__(self) -> Any:
+        return (self[i] for i in range(len(self)))
+
+    def tuple(self) -> tuple[Tensor, ...]:
+        """Return the parts as a Python tuple of Tensors."""
+        return tuple(self)
+
+    def __add__(self, other: TensorTuple) -> TensorTuple:
+        from needle import ops
+
+        if not isinstance(other, TensorTuple) or len(self) != len(other):
+            raise ShapeError(
+                f"TensorTuple + : expected another of length {len(self)}, got {other!r}"
+            )
+        return ops.make_tuple(*(a + b for a, b in zip(self, other, strict=True)))
+
+    def __repr__(self) -> str:
+        return f"needle.TensorTuple{self.tuple()!r}"
+
+    def __str__(self) -> str:
+        return self.__repr__()
+
+    def detach(self) -> TensorTuple:
+        """Return the same data as a constant."""
+        return TensorTuple.make_const(self.realize_cached_data())
+
+
+def as_array(data: Any) -> Any:
+    """Return an op's result as an array: NumPy reductions give scalars, users' ops may give numbers."""
+    if isinstance(data, _NUMBERS):
+        return np.asarray(data)
+    if isinstance(data, tuple | list):
+        return tuple(as_array(part) for part in data)
+    return data
+
+
+def _compute(op: Op, values: Sequence[Value]) -> Any:
+    try:
+        data = op.compute(*[x.realize_cached_data() for x in values])
+    except NeedleError:
+        raise
+    except (ValueError, TypeError, IndexError) as error:
+        raise _explain(op, values, error) from error
+    return data if type(data) is np.ndarray else as_array(data)
+
+
+def _explain(op: Op, values: Sequence[Value], error: Exception) -> NeedleError:
+    """Say which op failed on which shapes: NumPy's own texts do not."""
+    text = f"{op.name}: {error}; inputs were {describe(values)}"
+    if isinstance(error, TypeError):
+        return DtypeError(text)
+    if isinstance(error, IndexError) and not isinstance(error, ValueError):
+        return IndexRangeError(text)
+    return ShapeError(text) if _ABOUT_SHAPES.search(str(error)) else ArgumentError(text)
+
+
+def _realize(root: Value) -> None:
+    """Compute the lazy values that `root` needs, inputs first, without recursion."""
+    stack = [root]
+    while stack:
+        value = stack[-1]
+        if value.cached_data is not None:
+            stack.pop()
+            continue
+        missing = [x for x in value.inputs if x.cached_data is None]
+        if missing:
+            stack.extend(missing)
+        else:
+            assert value.op is not None
+            value.cached_data = _compute(value.op, value.inputs)
+            stack.pop()
+
+
+def as_values(op: Op, inputs: Sequence[Any]) -> Sequence[Value]:
+    """Return the inputs as Values; arrays and numbers become constants, a list is an error."""
+    for x in inputs:
+        if not isinstance(x, Value):
+            return tuple(_as_value(op, x, inputs) for x in inputs)
+    return inputs
+
+
+def _as_value(op: Op, x: Any, inputs: Sequence[Any]) -> Value:
+    from needle.autograd.tensor import Tensor
+
+    if isinstance(x, Value):
+        return x
+    if isinstance(x, np.ndarray) and x.dtype.kind in "biuf":
+        return Tensor.make_const(x)
+    if isinstance(x, int | float | np.generic):
+        dtypes = [v.dtype for v in inputs if hasattr(v, "dtype")]
+        kind = x.dtype if isinstance(x, np.generic) and not isinstance(x, float) else type(x)(x)
+        dtype = np.result_type(*dtypes, kind) if dtypes else np.asarray(x).dtype
+        return Tensor.make_const(np.asarray(x, dtype=dtype))
+    if hasattr(x, "__array_namespace__") and not isinstance(x, np.ndarray):
+        return Tensor.make_const(x)
+    hint = "; write ndl.Tensor([...])" if isinstance(x, list | tuple) else ""
+    raise DtypeError(
+        f"{op.name}: expected Tensors, arrays or numbers, got {type(x).__name__} {x!r:.60}{hint}"
+    )
+
+
+def describe(values: Sequence[Any]) -> str:
+    """Return dtypes and shapes for a message, such as `float32(32, 128), float32(64,)`."""
+    return ", ".join(_describe(x.realize_cached_data()) for x in values) or "none"
+
+
+def _describe(data: Any) -> str:
+    if isinstance(data, tuple):
+        return "(" + ", ".join(_describe(part) for part in data) + ")"
+    return f"{data.dtype}{data.shape}"

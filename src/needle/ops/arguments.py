@@ -1,0 +1,86 @@
+"""How ops read their arguments: scalars, axes, shapes; and the sum that undoes broadcasting."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from needle.autograd.value import Value
+from needle.errors import ArgumentError, DtypeError, ShapeError
+
+
+def to_scalar(op: str, scalar: Any) -> Any:
+    """Return a Python number for a number or a 1-element array, so that no dtype is widened."""
+    if type(scalar) is float or type(scalar) is int:
+        return scalar
+    if isinstance(scalar, Value):
+        raise DtypeError(
+            f"{op}: expected a number, got a Tensor; use the op for two Tensors or .item()"
+        )
+    if isinstance(scalar, np.generic | np.ndarray | bool | int | float):
+        if np.size(scalar) != 1:
+            raise ShapeError(
+                f"{op}: expected a number or one element, got shape {np.shape(scalar)}"
+            )
+        return np.asarray(scalar).item()
+    if hasattr(scalar, "__array_namespace__"):  # a number that a tracer has lifted
+        return scalar
+    raise DtypeError(f"{op}: expected a number, got {type(scalar).__name__} {scalar!r:.40}")
+
+
+def resolve_axes(op: str, axes: Any, axis: Any = None, dim: Any = None) -> Any:
+    """Return the axes meant by `axes`, or by NumPy's name `axis`; None, an int or a tuple of ints."""
+    if dim is not None:
+        raise ArgumentError(f"{op}: `dim` is PyTorch's name; write axes={dim!r}")
+    if axis is not None:
+        if axes is not None:
+            raise ArgumentError(f"{op}: got both axes={axes!r} and axis={axis!r}; give one")
+        axes = axis
+    if axes is None or isinstance(axes, int | np.integer):
+        return axes if axes is None else int(axes)
+    if isinstance(axes, tuple | list):
+        return tuple(int(a) for a in axes)
+    raise ArgumentError(f"{op}: expected axes None, an int or a tuple of ints, got {axes!r}")
+
+
+def reduced_axes(op: str, axes: Any, ndim: int) -> tuple[int, ...]:
+    """Return the axes as sorted non-negative ints; ShapeError where one is out of range or twice."""
+    if axes is None:
+        return tuple(range(ndim))
+    given = axes if isinstance(axes, tuple) else (axes,)
+    for a in given:
+        if not -ndim <= a < ndim:
+            raise ShapeError(f"{op}: axis {a} is out of range for an input of {ndim} axes")
+    result = tuple(sorted(a % ndim for a in given))
+    if len(set(result)) != len(result):
+        raise ShapeError(f"{op}: an axis is given twice in {axes!r}")
+    return result
+
+
+def kept_shape(shape: Sequence[int], axes: Sequence[int]) -> tuple[int, ...]:
+    """Return `shape` with 1 at the reduced axes."""
+    return tuple(1 if i in axes else n for i, n in enumerate(shape))
+
+
+def as_shape(op: str, shape: Any) -> tuple[int, ...]:
+    """Return a shape given as int, tuple or list as a tuple of ints."""
+    try:
+        items = shape if isinstance(shape, tuple | list) else (shape,)
+        return tuple(int(n.__index__()) for n in items)
+    except (TypeError, AttributeError) as error:
+        raise ShapeError(f"{op}: expected a shape of ints, got {shape!r}") from error
+
+
+def infer_shape(op: str, shape: tuple[int, ...], size: int, source: Any) -> tuple[int, ...]:
+    """Return `shape` with its one -1 replaced so that it holds `size` elements."""
+    known = math.prod(n for n in shape if n != -1)
+    unknown = shape.count(-1)
+    fits = size == known if unknown == 0 else unknown == 1 and known and size % known == 0
+    if not fits or any(n < -1 for n in shape):
+        raise ShapeError(
+            f"{op}: cannot give {size} elements of shape {tuple(source)} the shape {shape}"
+        )
+    return tuple(size // known if n == -1 else n for n in shape)

@@ -1,0 +1,525 @@
+"""Ops that work element by element, with NumPy's broadcasting where there are two inputs."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from needle.autograd.tensor import Tensor
+from needle.autograd.value import TensorOp
+from needle.backend import extensions
+from needle.errors import ArgumentError
+from needle.ops.arguments import to_scalar
+from needle.ops.compare import equal, greater, greater_equal, less, less_equal, sign, where
+from needle.ops.movement import sum_to
+
+
+class EWiseAdd(TensorOp):
+    """a + b."""
+
+    name = "add"
+
+    def compute(self, a: Any, b: Any) -> Any:
+        return a + b
+
+    def gradient(self, out_grad: Tensor, node: Tensor) -> tuple[Tensor, ...]:
+        return tuple(sum_to(out_grad, x.shape) for x in node.inputs)
+
+
+def add(a: Any, b: Any) -> Tensor:
+    """Add with broadcasting: a + b.
+
+    >>> ops.add(ndl.Tensor([1.0, 2.0]), ndl.Tensor([[10.0], [20.0]]))
+    needle.Tensor([[11. 12.]
+     [21. 22.]])
+    """
+    return EWiseAdd()(a, b)
+
+
+def subtract(a: Any, b: Any) -> Tensor:
+    """Subtract with broadcasting: a - b, which is the node `EWiseAdd(a, Negate(b))`.
+
+    >>> ops.subtract(ndl.Tensor([3.0]), ndl.Tensor([1.0]))
+    needle.Tensor([2.])
+    """
+    return EWiseAdd()(a, Negate()(b))
+
+
+class AddScalar(TensorOp):
+    """a + s."""
+
+    name = "add_scalar"
+
+    def __init__(self, scalar: Any) -> None:
+        self.scalar = to_scalar(self.name, scalar)
+
+    def compute(self, a: Any) -> Any:
+        return a + self.scalar
+
+    def gradient(self, out_grad: Tensor, node: Tensor) -> Tensor:
+        return out_grad
+
+
+def add_scalar(a: Any, scalar: Any) -> Tensor:
+    """Add a number: a + s. `scalar` is a number or a 1-element array.
+
+    >>> ops.add_scalar(ndl.Tensor([1.0]), 2)
+    needle.Tensor([3.])
+    """
+    return AddScalar(scalar)(a)
+
+
+class EWiseMul(TensorOp):
+    """a * b."""
+
+    name = "multiply"
+
+    def compute(self, a: Any, b: Any) -> Any:
+        return a * b
+
+    def gradient(self, out_grad: Tensor, node: Tensor) -> tuple[Tensor | None, ...]:
+        a, b = node.inputs
+        return (
+            sum_to(out_grad * b, a.shape) if a.requires_grad else None,
+            sum_to(out_grad * a, b.shape) if b.requires_grad else None,
+        )
+
+
+def multiply(a: Any, b: Any) -> Tensor:
+    """Multiply with broadcasting: a * b.
+
+    >>> ops.multiply(ndl.Tensor([1.0, 2.0]), ndl.Tensor([3.0, 4.0]))
+    needle.Tensor([3. 8.])
+    """
+    return EWiseMul()(a, b)
+
+
+class MulScalar(TensorOp):
+    """a * s."""
+
+    name = "mul_scalar"
+
+    def __init__(self, scalar: Any) -> None:
+        self.scalar = to_scalar(self.name, scalar)
+
+    def compute(self, a: Any) -> Any:
+        return a * self.scalar
+
+    def gradient(self, out_grad: Tensor, node: Tensor) -> Tensor:
+        return MulScalar(self.scalar)(out_grad)
+
+
+def mul_scalar(a: Any, scalar: Any) -> Tensor:
+    """Multiply by a number: a * s.
+
+    >>> ops.mul_scalar(ndl.Tensor([1.0]), 2)
+    needle.Tensor([2.])
+    """
+    return MulScalar(scalar)(a)
+
+
+class EWiseDiv(TensorOp):
+    """a / b."""
+
+    name = "divide"
+
+    def compute(self, a: Any, b: Any) -> Any:
+        return a / b
+
+    def gradient(self, out_grad: Tensor, node: Tensor) -> tuple[Tensor | None, ...]:
+        a, b = node.inputs
+        by_b = out_grad / b
+        return (
+            sum_to(by_b, a.shape) if a.requires_grad else None,
+            sum_to(-(by_b * node), b.shape) if b.requires_grad else None,
+        )
+
+
+def divide(a: Any, b: Any) -> Tensor:
+    """Divide with broadcasting: a / b.
+
+    >>> ops.divide(ndl.Tensor([1.0]), ndl.Tensor([4.0]))
+    needle.Tensor([0.25])
+    """
+    return EWiseDiv()(a, b)
+
+
+class DivScalar(TensorOp):
+    """a / s."""
+
+    name = "divide_scalar"
+
+    def __init__(self, scalar: Any) -> None:
+        self.scalar = to_scalar(self.name, scalar)
+
+    def compute(self, a: Any) -> Any:
+        return a / self.scalar
+
+    def gradient(self, out_grad: Tensor, node: Tensor) -> Tensor:
+        return DivScalar(self.scalar)(out_grad)
+
+
+def divide_scalar(a: Any, scalar: Any) -> Tensor:
+    """Divide by a number: a / s.
+
+    >>> ops.divide_scalar(ndl.Tensor([1.0]), 4)
+    needle.Tensor([0.25])
+    """
+    return DivScalar(scalar)(a)
+
+
+class EWisePow(TensorOp):
+    """a ** b."""
+
+    name = "power"
+
+    def compute(self, a: Any, b: Any) -> Any:
+        return a**b
+
+    def gradient(self, out_grad: Tensor, node: Tensor) -> tuple[Tensor | None, ...]:
+        a, b = node.inputs
+        grad_a = grad_b = None
+        if a.requires_grad:  # b a^(b-1), which is 0 and not 0 * inf where b is 0
+            slope = b * a ** where(equal(b, 0), 1, b - 1)
+            grad_a = sum_to(out_grad * slope, a.shape)
+        if b.requires_grad:  # a^b log a, which is 0 and not 0 * -inf where a is 0
+            slope = node * log(where(equal(a, 0), 1, a))
+            grad_b = sum_to(out_grad * slope, b.shape)
+        return grad_a, grad_b
+
+
+def power(a: Any, b: Any) -> Tensor:
+    """Raise to a power with broadcasting: a ** b; d/da = b a^(b-1), d/db = a^b log a.
+
+    >>> ops.power(ndl.Tensor([2.0]), ndl.Tensor([3.0]))
+    needle.Tensor([8.])
+    """
+    return EWisePow()(a, b)
+
+
+class PowerScalar(TensorOp):
+    """a ** s."""
+
+    name = "power_scalar"
+
+    def __init__(self, scalar: Any) -> None:
+        self.scalar = to_scalar(self.name, scalar)
+
+    def compute(self, a: Any) -> Any:
+        return a**self.scalar
+
+    def gradient(self, out_grad: Tensor, node: Tensor) -> Tensor:
+        a, s = node.inputs[0], self.scalar
+        slope = a * 0 if s == 0 else s * (a if s == 2 else a ** (s - 1))
+        return out_grad * slope
+
+
+def power_scalar(a: Any, scalar: Any) -> Tensor:
+    """Raise to a power that is a number: a ** s.
+
+    >>> ops.power_scalar(ndl.Tensor([3.0]), 2)
+    needle.Tensor([9.])
+    """
+    return PowerScalar(scalar)(a)
+
+
+class Negate(TensorOp):
+    """-a."""
+
+    name = "negate"
+
+    def compute(self, a: Any) -> Any:
+        return -a
+
+    def gradient(self, out_grad: Tensor, node: Tensor) -> Tensor:
+        return -out_grad
+
+
+def negate(a: Any) -> Tensor:
+    """Change the sign: -a.
+
+    >>> ops.negate(ndl.Tensor([1.0]))
+    needle.Tensor([-1.])
+    """
+    return Negate()(a)
+
+
+class Log(TensorOp):
+    """Natural logarithm."""
+
+    name = "log"
+
+    def compute(self, a: Any) -> Any:
+        return a.__array_namespace__().log(a)
+
+    def gradient(self, out_grad: Tensor, node: Tensor) -> Tensor:
+        return out_grad / node.inputs[0]
+
+
+def log(a: Any) -> Tensor:
+    """Take the natural logarithm; -inf at 0, NaN below.
+
+    >>> ops.log(ndl.Tensor([1.0]))
+    needle.Tensor([0.])
+    """
+    return Log()(a)
+
+
+class Exp(TensorOp):
+    """e ** a."""
+
+    name = "exp"
+
+    def compute(self, a: Any) -> Any:
+        return a.__array_namespace__().exp(a)
+
+    def gradient(self, out_grad: Tensor, node: Tensor) -> Tensor:
+        return out_grad * node
+
+
+def exp(a: Any) -> Tensor:
+    """Take the exponential: e ** a.
+
+    >>> ops.exp(ndl.Tensor([0.0]))
+    needle.Tensor([1.])
+    """
+    return Exp()(a)
+
+
+class Sqrt(TensorOp):
+    """Square root."""
+
+    name = "sqrt"
+
+    def compute(self, a: Any) -> Any:
+        return a.__array_namespace__().sqrt(a)
+
+    def gradient(self, out_grad: Tensor, node: Tensor) -> Tensor:
+        return out_grad / (node * 2)
+
+
+def sqrt(a: Any) -> Tensor:
+    """Take the square root; NaN below 0.
+
+    >>> ops.sqrt(ndl.Tensor([4.0]))
+    needle.Tensor([2.])
+    """
+    return Sqrt()(a)
+
+
+class Abs(TensorOp):
+    """|a|."""
+
+    name = "abs"
+
+    def compute(self, a: Any) -> Any:
+        return a.__array_namespace__().abs(a)
+
+    def gradient(self, out_grad: Tensor, node: Tensor) -> Tensor:
+        return out_grad * sign(node.inputs[0])
+
+
+def abs(a: Any) -> Tensor:
+    """Take the absolute value; the gradient at 0 is 0.
+
+    >>> ops.abs(ndl.Tensor([-2.0]))
+    needle.Tensor([2.])
+    """
+    return Abs()(a)
+
+
+class Tanh(TensorOp):
+    """Hyperbolic tangent."""
+
+    name = "tanh"
+
+    def compute(self, a: Any) -> Any:
+        return a.__array_namespace__().tanh(a)
+
+    def gradient(self, out_grad: Tensor, node: Tensor) -> Tensor:
+        return out_grad * (1 - node**2)
+
+
+def tanh(a: Any) -> Tensor:
+    """Take the hyperbolic tangent.
+
+    >>> ops.tanh(ndl.Tensor([0.0]))
+    needle.Tensor([0.])
+    """
+    return Tanh()(a)
+
+
+class Sigmoid(TensorOp):
+    """1 / (1 + e^-a)."""
+
+    name = "sigmoid"
+
+    def compute(self, a: Any) -> Any:
+        xp = a.__array_namespace__()
+        z = xp.exp(-xp.abs(a))  # never overflows
+        return xp.where(a < 0, z, xp.ones_like(z)) / (1 + z)
+
+    def gradient(self, out_grad: Tensor, node: Tensor) -> Tensor:
+        return out_grad * (node * (1 - node))
+
+
+def sigmoid(a: Any) -> Tensor:
+    """Take the logistic function: 1 / (1 + e^-a).
+
+    >>> ops.sigmoid(ndl.Tensor([0.0]))
+    needle.Tensor([0.5])
+    """
+    return Sigmoid()(a)
+
+
+class ReLU(TensorOp):
+    """max(a, 0)."""
+
+    name = "relu"
+
+    def compute(self, a: Any) -> Any:
+        return a.__array_namespace__().maximum(a, 0)
+
+    def gradient(self, out_grad: Tensor, node: Tensor) -> Tensor:
+        return out_grad * greater(node, 0)
+
+
+def relu(a: Any) -> Tensor:
+    """Take the positive part: max(a, 0). The gradient at 0 is 0; NaN passes.
+
+    >>> ops.relu(ndl.Tensor([-1.0, 2.0]))
+    needle.Tensor([0. 2.])
+    """
+    return ReLU()(a)
+
+
+class Erf(TensorOp):
+    """The error function."""
+
+    name = "erf"
+
+    def compute(self, a: Any) -> Any:
+        return extensions.erf(a)
+
+    def gradient(self, out_grad: Tensor, node: Tensor) -> Tensor:
+        return out_grad * (exp(-(node.inputs[0] ** 2)) * (2 / math.sqrt(math.pi)))
+
+
+def erf(a: Any) -> Tensor:
+    """Take the error function: 2/sqrt(pi) times the integral of e^(-t^2) from 0 to a.
+
+    >>> ops.erf(ndl.Tensor([0.0]))
+    needle.Tensor([0.])
+    """
+    return Erf()(a)
+
+
+class GELU(TensorOp):
+    """a Phi(a), Phi the normal distribution function."""
+
+    name = "gelu"
+
+    def compute(self, a: Any) -> Any:
+        return a * (extensions.erf(a * math.sqrt(0.5)) + 1) * 0.5
+
+    def gradient(self, out_grad: Tensor, node: Tensor) -> Tensor:
+        a = node.inputs[0]
+        phi = exp(a**2 * -0.5) * (1 / math.sqrt(2 * math.pi))
+        return out_grad * ((erf(a * math.sqrt(0.5)) + 1) * 0.5 + a * phi)
+
+
+def gelu(a: Any, approximate: str = "none") -> Tensor:
+    """Take the Gaussian error linear unit: a Phi(a); "tanh" gives its approximation by tanh.
+
+    Source: Hendrycks and Gimpel, "Gaussian Error Linear Units", 2016.
+
+    >>> ops.gelu(ndl.Tensor([0.0, 1.0])).numpy().round(4).tolist()
+    [0.0, 0.8413]
+    """
+    if approximate == "none":
+        return GELU()(a)
+    if approximate == "tanh":
+        a = a if isinstance(a, Tensor) else Tensor(a, requires_grad=False)
+        return 0.5 * a * (1 + tanh(math.sqrt(2 / math.pi) * (a + 0.044715 * a**3)))
+    raise ArgumentError(f'gelu: expected approximate "none" or "tanh", got {approximate!r}')
+
+
+class Maximum(TensorOp):
+    """The larger of a and b."""
+
+    name = "maximum"
+
+    def compute(self, a: Any, b: Any) -> Any:
+        return a.__array_namespace__().maximum(a, b)
+
+    def gradient(self, out_grad: Tensor, node: Tensor) -> tuple[Tensor, ...]:
+        a, b = node.inputs
+        to_a = greater(a, b) + equal(a, b) * 0.5  # equal values share the gradient
+        return _share(out_grad, to_a, node)
+
+
+class Minimum(TensorOp):
+    """The smaller of a and b."""
+
+    name = "minimum"
+
+    def compute(self, a: Any, b: Any) -> Any:
+        return a.__array_namespace__().minimum(a, b)
+
+    def gradient(self, out_grad: Tensor, node: Tensor) -> tuple[Tensor, ...]:
+        a, b = node.inputs
+        return _share(out_grad, less(a, b) + equal(a, b) * 0.5, node)
+
+
+def _share(out_grad: Tensor, to_a: Tensor, node: Tensor) -> tuple[Tensor, ...]:
+    a, b = node.inputs
+    to_a = to_a.astype(out_grad.dtype)
+    return sum_to(out_grad * to_a, a.shape), sum_to(out_grad * (1 - to_a), b.shape)
+
+
+def maximum(a: Any, b: Any) -> Tensor:
+    """Take the larger of two, elementwise with broadcasting; equal values share the gradient.
+
+    >>> ops.maximum(ndl.Tensor([1.0, 5.0]), ndl.Tensor([3.0, 2.0]))
+    needle.Tensor([3. 5.])
+    """
+    return Maximum()(a, b)
+
+
+def minimum(a: Any, b: Any) -> Tensor:
+    """Take the smaller of two, elementwise with broadcasting; equal values share the gradient.
+
+    >>> ops.minimum(ndl.Tensor([1.0, 5.0]), ndl.Tensor([3.0, 2.0]))
+    needle.Tensor([1. 2.])
+    """
+    return Minimum()(a, b)
+
+
+class Clip(TensorOp):
+    """min(max(a, low), high)."""
+
+    name = "clip"
+
+    def __init__(self, low: Any = None, high: Any = None) -> None:
+        self.low = None if low is None else to_scalar(self.name, low)
+        self.high = None if high is None else to_scalar(self.name, high)
+
+    def compute(self, a: Any) -> Any:
+        xp = a.__array_namespace__()
+        a = a if self.low is None else xp.maximum(a, self.low)
+        return a if self.high is None else xp.minimum(a, self.high)
+
+    def gradient(self, out_grad: Tensor, node: Tensor) -> Tensor:
+        a = node.inputs[0]
+        if self.low is not None:
+            out_grad = out_grad * greater_equal(a, self.low)
+        return out_grad if self.high is None else out_grad * less_equal(a, self.high)
+
+
+def clip(a: Any, min: Any = None, max: Any = None) -> Tensor:
+    """Limit to [min, max], numbers or None; the gradient is 0 outside.
+
+    >>> ops.clip(ndl.Tensor([-2.0, 0.5, 2.0]), -1, 1)
+    needle.Tensor([-1.   0.5  1. ])
+    """
+    return Clip(min, max)(a)

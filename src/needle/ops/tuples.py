@@ -1,0 +1,87 @@
+"""Ops that make and take apart TensorTuples."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from needle.autograd.tensor import Tensor
+from needle.autograd.value import TensorOp, TensorTuple, TensorTupleOp
+from needle.errors import DtypeError, IndexRangeError
+
+
+class MakeTensorTuple(TensorTupleOp):
+    """A tuple of the inputs."""
+
+    name = "make_tuple"
+
+    def compute(self, *args: Any) -> tuple[Any, ...]:
+        return tuple(args)
+
+    def gradient(self, out_grad: TensorTuple, node: TensorTuple) -> tuple[Tensor, ...]:
+        return tuple(out_grad[i] for i in range(len(out_grad)))
+
+
+def make_tuple(*args: Any) -> TensorTuple:
+    """Make a TensorTuple.
+
+    >>> len(ops.make_tuple(ndl.Tensor([1.0]), ndl.Tensor([2.0, 3.0])))
+    2
+    """
+    return MakeTensorTuple()(*args)
+
+
+class TupleGetItem(TensorOp):
+    """One part of a tuple."""
+
+    name = "tuple_get_item"
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+
+    def __call__(self, a: Any, fold_const: bool = True) -> Tensor:
+        """Take the part; where the tuple was just made, the part itself is returned."""
+        if not isinstance(a, TensorTuple):
+            raise DtypeError(f"tuple_get_item: expected a TensorTuple, got {type(a).__name__}")
+        if fold_const and isinstance(a.op, MakeTensorTuple):
+            return a.inputs[self.index]  # type: ignore[return-value]
+        if not -len(a) <= self.index < len(a):
+            raise IndexRangeError(f"tuple_get_item: index {self.index} of {len(a)} parts")
+        return Tensor.make_from_op(self, (a,))
+
+    def compute(self, a: Any) -> Any:
+        return a[self.index]
+
+    def gradient(self, out_grad: Tensor, node: Tensor) -> TensorTuple:
+        parts = node.inputs[0].realize_cached_data()
+        zeros = [Tensor.make_const(p.__array_namespace__().zeros_like(p)) for p in parts]
+        zeros[self.index] = out_grad
+        return make_tuple(*zeros)
+
+
+def tuple_get_item(value: TensorTuple, index: int) -> Tensor:
+    """Take part `index` of a TensorTuple.
+
+    >>> ops.tuple_get_item(ops.make_tuple(ndl.Tensor([1.0]), ndl.Tensor([2.0])), 1)
+    needle.Tensor([2.])
+    """
+    return TupleGetItem(index)(value)
+
+
+class FusedAddScalars(TensorTupleOp):
+    """(a + c0, a + c1)."""
+
+    name = "fused_add_scalars"
+
+    def __init__(self, c0: float, c1: float) -> None:
+        self.c0, self.c1 = c0, c1
+
+    def compute(self, a: Any) -> tuple[Any, Any]:
+        return a + self.c0, a + self.c1
+
+    def gradient(self, out_grad: TensorTuple, node: TensorTuple) -> Tensor:
+        return out_grad[0] + out_grad[1]
+
+
+def fused_add_scalars(x: Any, c0: float, c1: float) -> TensorTuple:
+    """Add two numbers at once: (x + c0, x + c1)."""
+    return FusedAddScalars(c0, c1)(x)
