@@ -204,3 +204,9 @@ def test_an_error_in_the_data_set_comes_through():
 
     with pytest.raises(KeyError, match="no such file"):
         list(data.DataLoader(Broken(), 2))
+
+
+def test_samples_may_be_tensors():
+    (batch,) = data.DataLoader([(Tensor(X[0]), 1), (Tensor(X[1]), 0)], 2)
+    np.testing.assert_array_equal(batch[0].numpy(), X[:2], strict=True)
+    assert not batch[0].requires_grad
