@@ -14,10 +14,9 @@ from needle.autograd.gradient import (  # noqa: E402  the two settings must exis
     topo_sort_dfs,
 )
 from needle.autograd.mode import mode, no_grad  # noqa: E402
-from needle.autograd.tensor import Tensor  # noqa: E402
+from needle.autograd.tensor import Tensor, TensorOp  # noqa: E402
 from needle.autograd.value import (  # noqa: E402
     Op,
-    TensorOp,
     TensorTuple,
     TensorTupleOp,
     Value,

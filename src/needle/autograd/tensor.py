@@ -10,9 +10,17 @@ from numpy.typing import DTypeLike
 
 from needle.autograd.gradient import compute_gradient_of_variables
 from needle.autograd.mode import mode
-from needle.autograd.value import Value
+from needle.autograd.value import Op, Value
 from needle.backend.device import Device, check_device, default_device
 from needle.errors import DtypeError, GradientError, ShapeError
+
+
+class TensorOp(Op):
+    """An op that gives a Tensor."""
+
+    def __call__(self, *args: Any) -> Tensor:
+        """Apply the op to Tensors, arrays and numbers."""
+        return Tensor.make_from_op(self, args)
 
 
 class Tensor(Value):
@@ -375,8 +383,11 @@ def _rebuild(kind: type[Tensor], data: np.ndarray, requires_grad: bool) -> Tenso
     return value
 
 
+_NUMBERS = (int, float, np.number)  # a tuple: a union would be built anew at each call
+
+
 def _is_number(x: Any) -> bool:
-    return isinstance(x, int | float | np.number)
+    return isinstance(x, _NUMBERS)
 
 
 def _is_comparable(other: object, op: str) -> bool:

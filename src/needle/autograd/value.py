@@ -76,16 +76,6 @@ class Op:
         return tuple(output) if isinstance(output, list) else (output,)
 
 
-class TensorOp(Op):
-    """An op that gives a Tensor."""
-
-    def __call__(self, *args: Any) -> Tensor:
-        """Apply the op to Tensors, arrays and numbers."""
-        from needle.autograd.tensor import Tensor
-
-        return Tensor.make_from_op(self, args)
-
-
 class TensorTupleOp(Op):
     """An op that gives a TensorTuple; `compute` returns a tuple of arrays."""
 
@@ -172,20 +162,19 @@ class Value:
 
         In lazy mode the node is made and nothing is computed.
         """
-        values = as_values(op, inputs)
         requires_grad = False
-        if op.differentiable and mode.grad_enabled:
-            for x in values:
-                if x.requires_grad:
-                    requires_grad = True
-                    break
+        for x in inputs:
+            if not isinstance(x, Value):
+                return cls.make_from_op(op, tuple(_as_value(op, x, inputs) for x in inputs))
+            requires_grad = requires_grad or x.requires_grad
+        requires_grad = requires_grad and op.differentiable and mode.grad_enabled
         value = cls.__new__(cls)
         if autograd.LAZY_MODE:
-            value._init(op, values, requires_grad=requires_grad)
+            value._init(op, inputs, requires_grad=requires_grad)
             return value
-        data = _compute(op, values)
+        data = _compute(op, inputs)
         if requires_grad:
-            value._init(op, values, cached_data=data, requires_grad=True)
+            value._init(op, inputs, cached_data=data, requires_grad=True)
         else:
             value._init(None, (), cached_data=data, requires_grad=False)
         return value
@@ -242,7 +231,11 @@ def as_array(data: Any) -> Any:
 
 def _compute(op: Op, values: Sequence[Value]) -> Any:
     try:
-        data = op.compute(*[x.realize_cached_data() for x in values])
+        if mode.tracer is None:  # what follows runs for every node: no property, no second call
+            arrays = [x._data if x._data is not None else x.realize_cached_data() for x in values]
+        else:
+            arrays = [x.realize_cached_data() for x in values]
+        data = op.compute(*arrays)
     except NeedleError:
         raise
     except (ValueError, TypeError, IndexError) as error:
@@ -275,14 +268,6 @@ def _realize(root: Value) -> None:
             assert value.op is not None
             value.cached_data = _compute(value.op, value.inputs)
             stack.pop()
-
-
-def as_values(op: Op, inputs: Sequence[Any]) -> Sequence[Value]:
-    """Return the inputs as Values; arrays and numbers become constants, a list is an error."""
-    for x in inputs:
-        if not isinstance(x, Value):
-            return tuple(_as_value(op, x, inputs) for x in inputs)
-    return inputs
 
 
 def _as_value(op: Op, x: Any, inputs: Sequence[Any]) -> Value:

@@ -1,6 +1,7 @@
 """Every operator: a class (compute and gradient) and a lower-case function, one family a file."""
 
-from needle.autograd.value import Op, TensorOp, TensorTupleOp
+from needle.autograd.tensor import TensorOp
+from needle.autograd.value import Op, TensorTupleOp
 from needle.ops.compare import (
     Equal,
     Less,

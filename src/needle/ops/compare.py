@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from needle.autograd.tensor import Tensor
-from needle.autograd.value import TensorOp
+from needle.autograd.tensor import Tensor, TensorOp
 from needle.ops.movement import sum_to
 
 

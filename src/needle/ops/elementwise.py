@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from needle.autograd.tensor import Tensor
-from needle.autograd.value import TensorOp
+from needle.autograd.tensor import Tensor, TensorOp
 from needle.backend import extensions
 from needle.errors import ArgumentError
 from needle.ops.arguments import to_scalar

@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from needle.autograd.tensor import Tensor
-from needle.autograd.value import TensorOp
+from needle.autograd.tensor import Tensor, TensorOp
 from needle.backend import extensions
 from needle.errors import DtypeError, ShapeError
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from needle.autograd.tensor import Tensor
-from needle.autograd.value import TensorOp
+from needle.autograd.tensor import Tensor, TensorOp
 from needle.errors import ShapeError
 from needle.ops.movement import reshape, squeeze, sum_to, transpose, unsqueeze
 

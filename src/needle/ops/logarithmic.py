@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from needle.autograd.tensor import Tensor
-from needle.autograd.value import TensorOp
+from needle.autograd.tensor import Tensor, TensorOp
 from needle.ops.arguments import resolve_axes
 from needle.ops.elementwise import exp
 from needle.ops.reduce import Reduction, summation

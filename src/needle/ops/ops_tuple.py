@@ -2,10 +2,10 @@
 
 from needle.autograd.tensor import (
     Tensor,
+    TensorOp,
 )
 from needle.autograd.value import (
     Op,
-    TensorOp,
     TensorTuple,
     TensorTupleOp,
     Value,

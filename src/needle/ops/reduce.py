@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from needle.autograd.tensor import Tensor
-from needle.autograd.value import TensorOp
+from needle.autograd.tensor import Tensor, TensorOp
 from needle.ops.arguments import kept_shape, reduced_axes, resolve_axes
 from needle.ops.compare import equal
 from needle.ops.movement import broadcast_to, reshape

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from needle.autograd.tensor import Tensor
-from needle.autograd.value import TensorOp, TensorTuple, TensorTupleOp
+from needle.autograd.tensor import Tensor, TensorOp
+from needle.autograd.value import TensorTuple, TensorTupleOp
 from needle.errors import DtypeError, IndexRangeError
 
 
