@@ -195,7 +195,8 @@ def _tile_shape(target: Target, m: int, column_vectors: int, k: int) -> tuple[in
         for height in range(1, 17)
         if height * vectors + vectors + 1 <= target.registers
     ]
-    return min(shapes, key=lambda shape: _cycles(shape, m, column_vectors, k))
+    height, vectors = min(shapes, key=lambda shape: _cycles(shape, m, column_vectors, k))
+    return -(-m // -(-m // height)), vectors
 
 
 def _cycles(shape: tuple[int, int], m: int, column_vectors: int, k: int) -> float:
