@@ -1,0 +1,130 @@
+"""Simplify a graph: algebra, views, sums and products, common subexpressions, dead nodes.
+
+`RULES` is the whole list, by the primitive a rule looks at, in the order they are tried. One sweep
+builds every node anew in normal form (`simplify_rewriter`); sweeps repeat until nothing changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from needle.compiler import simplify_algebra as algebra
+from needle.compiler import simplify_matmul as matmul
+from needle.compiler import simplify_movement as movement
+from needle.compiler import simplify_sums as sums
+from needle.compiler.graph import Graph
+from needle.compiler.primitives import (
+    Binary,
+    Broadcast,
+    Cast,
+    Compare,
+    Concat,
+    Cumulative,
+    Flip,
+    Gather,
+    Iota,
+    MatMul,
+    Pad,
+    Permute,
+    Primitive,
+    Random,
+    Reduce,
+    Reshape,
+    ScatterAdd,
+    Slice,
+    Unary,
+    Where,
+)
+from needle.compiler.simplify_rewriter import Rewriter, Rule
+
+_EMPTY = (movement.empty_is_constant,)
+_ELEMENTWISE = (
+    *_EMPTY,
+    algebra.fold_constants,
+    movement.broadcast_after_elementwise,
+)
+
+RULES: Mapping[type[Primitive], Sequence[Rule]] = {
+    Unary: (
+        *_ELEMENTWISE,
+        algebra.double_negation,
+        algebra.reciprocal_of_root,
+        algebra.softmax_from_logsumexp,
+        movement.move_after_elementwise,
+    ),
+    Binary: (
+        *_ELEMENTWISE,
+        algebra.drop_neutral,
+        algebra.power_by_constant,
+        algebra.divide_by_broadcast,
+        algebra.add_of_negation,
+        algebra.negation_out_of_product,
+        algebra.negation_out_of_constant,
+        movement.move_after_elementwise,
+    ),
+    Compare: (*_ELEMENTWISE, movement.move_after_elementwise),
+    Where: (*_ELEMENTWISE, algebra.where_decided, movement.move_after_elementwise),
+    Cast: (*_ELEMENTWISE, algebra.cast_of_cast, movement.move_after_elementwise),
+    Broadcast: (*_EMPTY, movement.compose_broadcasts),
+    Reshape: (*_EMPTY, movement.compose_reshapes, movement.reshape_of_broadcast),
+    Permute: (
+        *_EMPTY,
+        movement.compose_permutes,
+        movement.permute_of_broadcast,
+        matmul.transpose_of_matmul,
+    ),
+    Slice: (
+        *_EMPTY,
+        movement.compose_slices,
+        movement.slice_of_broadcast,
+        movement.slice_of_concat,
+        movement.slice_of_pad,
+    ),
+    Concat: (*_EMPTY, movement.flatten_concat),
+    Flip: (*_EMPTY, movement.compose_flips),
+    Pad: (*_EMPTY, movement.pad_nothing),
+    Reduce: (
+        *_EMPTY,
+        sums.reduce_nothing,
+        sums.reduce_of_reduce,
+        sums.reduce_of_permute,
+        sums.reduce_of_reshape,
+        sums.reduce_of_broadcast,
+        sums.sum_of_negation,
+        matmul.sum_of_matmuls,
+        sums.sum_is_linear,
+    ),
+    MatMul: (
+        *_EMPTY,
+        matmul.transpose_into_matmul,
+        matmul.matmul_by_repeated_matrix,
+        matmul.one_hot_matmul,
+    ),
+    Iota: _EMPTY,
+    Random: _EMPTY,
+    Cumulative: _EMPTY,
+    Gather: _EMPTY,
+    ScatterAdd: _EMPTY,
+}
+
+MOST_SWEEPS = 4
+
+
+def simplify(graph: Graph, *, verify: bool = False) -> Graph:
+    """Return an equal graph in normal form; with `verify`, check it after each sweep.
+
+    >>> from needle.compiler import graph as g
+    >>> x = g.input_node(0, "x", (4,), "float32")
+    >>> print(simplify(g.Graph((x,), (g.binary("pow", x, g.full(2.0, (4,), "float32")),))))
+    %0: float32[4] = input 0 "x"
+    %1: float32[4] = mul %0 %0
+    return %1
+    """
+    for _ in range(MOST_SWEEPS):
+        new = Rewriter(RULES).sweep(graph)
+        if verify:
+            new.verify()
+        if all(a is b for a, b in zip(new.outputs, graph.outputs, strict=True)):
+            break
+        graph = new
+    return graph

@@ -1,0 +1,115 @@
+"""Rules for matrix products: transposes become flags, stacks of products become one product."""
+
+from __future__ import annotations
+
+import math
+
+from needle.compiler.graph import Node
+from needle.compiler.primitives import (
+    Broadcast,
+    Cast,
+    Compare,
+    Gather,
+    Iota,
+    MatMul,
+    Permute,
+    Reduce,
+    ScatterAdd,
+)
+from needle.compiler.simplify_rewriter import Rewriter, stretched_axes
+
+
+def _matrix_transposed(node: Node) -> Node | None:
+    """Return x where `node` is x with its last two axes swapped, else None."""
+    if not isinstance(node.primitive, Permute):
+        return None
+    rank = len(node.shape)
+    swapped = (*range(rank - 2), rank - 1, rank - 2)
+    return node.inputs[0] if node.primitive.axes == swapped else None
+
+
+def transpose_into_matmul(p: MatMul, node: Node, make: Rewriter) -> Node | None:
+    """x.T @ y -> matmul[T] of x and y, for either operand."""
+    flags = [p.transpose_a, p.transpose_b]
+    inputs = list(node.inputs)
+    for i, x in enumerate(node.inputs):
+        stored = _matrix_transposed(x)
+        if stored is not None:
+            flags[i], inputs[i] = not flags[i], stored
+    return make(MatMul(*flags), *inputs) if inputs != list(node.inputs) else None
+
+
+def transpose_of_matmul(p: Permute, node: Node, make: Rewriter) -> Node | None:
+    """(x @ y).T -> y.T @ x.T, with flags."""
+    product = _matrix_transposed(node)
+    if product is None or not isinstance(product.primitive, MatMul):
+        return None
+    flags = product.primitive
+    swapped = MatMul(not flags.transpose_b, not flags.transpose_a)
+    return make(swapped, *reversed(product.inputs))
+
+
+def matmul_by_repeated_matrix(p: MatMul, node: Node, make: Rewriter) -> Node | None:
+    """A batch of products with one right-hand matrix -> one product over the joined rows.
+
+    (B, M, K) @ broadcast (K, N) -> reshape((B M, K) @ (K, N)).
+    """
+    a, b = node.inputs
+    rank = len(node.shape)
+    if rank == 2 or p.transpose_a or not isinstance(b.primitive, Broadcast):
+        return None
+    if not all(n == 1 or i in stretched_axes(b) for i, n in enumerate(b.shape[:-2])):
+        return None
+    if any(axis >= rank - 2 for axis in stretched_axes(b)):
+        return None
+    rows = make.reshape(a, (math.prod(a.shape[:-1]), a.shape[-1]))
+    product = make(p, rows, make.reshape(b.inputs[0], b.shape[-2:]))
+    return make.reshape(product, node.shape)
+
+
+def sum_of_matmuls(p: Reduce, node: Node, make: Rewriter) -> Node | None:
+    """Sum over the batch of A^T B -> one product over the joined axis; other orders add up too.
+
+    sum over b of (B, K, M)^T (B, K, N) -> (B K, M)^T (B K, N).
+    """
+    (x,) = node.inputs
+    if not isinstance(x.primitive, MatMul) or p.fn != "sum":
+        return None
+    batch = tuple(range(len(x.shape) - 2))
+    joinable = x.primitive.transpose_a and not x.primitive.transpose_b
+    if not batch or p.axes != batch or not joinable:
+        return None
+    joined = [make.reshape(y, (math.prod(y.shape[:-1]), y.shape[-1])) for y in x.inputs]
+    return make(x.primitive, *joined)
+
+
+def one_hot_index(node: Node, make: Rewriter) -> Node | None:
+    """Return the indices where `node` is a one-hot array over its last axis, else None."""
+    if isinstance(node.primitive, Cast):
+        node = node.inputs[0]
+    if not isinstance(node.primitive, Compare) or node.primitive.fn != "eq":
+        return None
+    for labels, counts in (node.inputs, node.inputs[::-1]):
+        last = len(node.shape) - 1
+        is_count = isinstance(counts.primitive, Iota) and counts.primitive.axis == last
+        is_index = labels.dtype.kind in "iu" and isinstance(labels.primitive, Broadcast)
+        if is_count and is_index and stretched_axes(labels) == (last,):
+            return make.reshape(labels.inputs[0], node.shape[:-1])
+    return None
+
+
+def one_hot_matmul(p: MatMul, node: Node, make: Rewriter) -> Node | None:
+    """one_hot(i) @ W -> gather(W, i), and one_hot(i).T @ G -> scatter_add(G, i).
+
+    An index out of range is an error instead of a row of zeros; infinities and NaN in rows that
+    are not named do not spread.
+    """
+    hot, x = node.inputs
+    if len(node.shape) != 2 or p.transpose_b:
+        return None
+    index = one_hot_index(hot, make)
+    if index is None:
+        return None
+    if p.transpose_a:
+        return make(ScatterAdd(0, hot.shape[1]), x, index)
+    return make(Gather(0), x, index)

@@ -1,0 +1,194 @@
+"""The engine of the simplifier: builds nodes, each once, in the form the rules leave them in.
+
+Every node goes through `Rewriter.__call__`: equal primitives on equal inputs give one node (common
+subexpressions), and each new node is offered to the rules of its primitive. A rule gets the
+primitive, the node and the rewriter; it returns an equal node, built by calling the rewriter again,
+or None. Inputs are in normal form already, so a rule looks a few levels down, and one sweep from
+inputs to outputs is nearly always enough.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from needle.compiler.graph import Graph, Node, Source, type_text
+from needle.compiler.primitives import (
+    ArgReduce,
+    Binary,
+    Broadcast,
+    Cast,
+    Compare,
+    Constant,
+    Cumulative,
+    MatMul,
+    Permute,
+    Primitive,
+    Reduce,
+    Reshape,
+    Unary,
+)
+from needle.errors import GraphError
+
+Shape = tuple[int, ...]
+Rule = Callable[[Any, Node, "Rewriter"], Node | None]
+
+COMMUTATIVE = frozenset(
+    [*map(Binary, ("add", "mul", "max", "min", "and", "or", "xor")), Compare("eq"), Compare("ne")]
+)
+
+
+class Rewriter:
+    """Builds nodes in normal form; `fired` counts how often each rule applied."""
+
+    def __init__(self, rules: Mapping[type[Primitive], Sequence[Rule]]) -> None:
+        self.rules = rules
+        self.fired: dict[str, int] = {}
+        self._table: dict[tuple[object, ...], Node] = {}
+        self._depths: dict[Node, int] = {}
+        self._source: Source | None = None
+
+    def sweep(self, graph: Graph) -> Graph:
+        """Return the graph with every node in normal form; dead nodes are left behind."""
+        new: dict[Node, Node] = {node: node for node in graph.inputs}
+        for node in graph.nodes()[len(graph.inputs) :]:
+            self._source = node.source
+            new[node] = self._build(node.primitive, tuple([new[x] for x in node.inputs]), node)
+        return Graph(graph.inputs, tuple(new[node] for node in graph.outputs))
+
+    def __call__(self, primitive: Primitive, *inputs: Node) -> Node:
+        """Return the normal form of `primitive` applied to nodes in normal form."""
+        return self._build(primitive, inputs, None)
+
+    def _build(self, primitive: Primitive, inputs: tuple[Node, ...], origin: Node | None) -> Node:
+        ordered = sorted(inputs, key=id) if primitive in COMMUTATIVE else inputs
+        key = (primitive, *ordered)
+        found = self._table.get(key)
+        if found is not None:
+            return found
+        if origin is not None and all(map(_is, inputs, origin.inputs)):
+            node = origin
+        else:
+            node = Node(primitive, inputs, *primitive.infer(*inputs), self._source)
+        result = self._apply_rules(node)
+        self._table[key] = result
+        return result
+
+    def _apply_rules(self, node: Node) -> Node:
+        for rule in self.rules.get(type(node.primitive), ()):
+            new = rule(node.primitive, node, self)
+            if new is not None:
+                if (new.shape, new.dtype) != (node.shape, node.dtype):
+                    text = f"{type_text(new)} for {type_text(node)}"
+                    raise GraphError(f"simplify: {_name(rule)} gave {text} ({node})")
+                self.fired[_name(rule)] = self.fired.get(_name(rule), 0) + 1
+                return new
+        return node
+
+    def depth(self, node: Node) -> int:
+        """Return how many reductions follow one another on the longest way to `node`."""
+        stack = [node]
+        while stack:
+            top = stack[-1]
+            missing = [x for x in top.inputs if x not in self._depths]
+            if missing and top not in self._depths:
+                stack.extend(missing)
+                continue
+            stack.pop()
+            combines = isinstance(top.primitive, Reduce | ArgReduce | Cumulative | MatMul)
+            below = max((self._depths[x] for x in top.inputs), default=0)
+            self._depths[top] = below + combines
+        return self._depths[node]
+
+    def constant(self, value: bool | int | float, dtype: np.dtype) -> Node:
+        """Return a 0-d constant; integers wrap around as NumPy's arithmetic does."""
+        if dtype.kind in "iu":
+            value = int(np.array(int(value) % 2 ** (8 * dtype.itemsize), np.uint64).astype(dtype))
+        return self(Constant(value, dtype))
+
+    def full(self, value: bool | int | float, like: Node) -> Node:
+        """Return `value` in the shape and dtype of `like`."""
+        return self.broadcast(self.constant(value, like.dtype), like.shape)
+
+    def unary(self, fn: str, x: Node) -> Node:
+        """Return `fn` of x."""
+        return self(Unary(fn), x)
+
+    def binary(self, fn: str, a: Node, b: Node) -> Node:
+        """Return `fn` of a and b."""
+        return self(Binary(fn), a, b)
+
+    def cast(self, x: Node, dtype: np.dtype) -> Node:
+        """Return x in another dtype."""
+        return x if x.dtype == dtype else self(Cast(dtype), x)
+
+    def broadcast(self, x: Node, shape: Shape) -> Node:
+        """Return x broadcast to `shape`."""
+        return x if x.shape == shape else self(Broadcast(shape), x)
+
+    def reshape(self, x: Node, shape: Shape) -> Node:
+        """Return x under another shape."""
+        return x if x.shape == shape else self(Reshape(shape), x)
+
+    def permute(self, x: Node, axes: Sequence[int]) -> Node:
+        """Return x with its axes in another order."""
+        axes = tuple(axes)
+        return x if axes == tuple(range(len(axes))) else self(Permute(axes), x)
+
+    def reduce(self, fn: str, x: Node, axes: Sequence[int]) -> Node:
+        """Return the reduction of x over `axes`; x itself for none."""
+        return self(Reduce(fn, tuple(axes)), x) if axes else x
+
+
+def _is(a: object, b: object) -> bool:
+    return a is b
+
+
+def _name(rule: Rule) -> str:
+    return getattr(rule, "__name__", "rule")
+
+
+def scalar(node: Node) -> bool | int | float | None:
+    """Return the number that every element of `node` is, None if it is not a constant."""
+    if isinstance(node.primitive, Broadcast):
+        node = node.inputs[0]
+    return node.primitive.value if isinstance(node.primitive, Constant) else None
+
+
+def is_fn(node: Node, *names: str) -> bool:
+    """Whether `node` is a unary or binary function of one of the names."""
+    return isinstance(node.primitive, Unary | Binary) and node.primitive.fn in names
+
+
+def stretched_axes(node: Node) -> tuple[int, ...]:
+    """Return the axes along which a Broadcast repeats its input."""
+    source = node.inputs[0].shape
+    lead = len(node.shape) - len(source)
+    pairs = zip(source, node.shape[lead:], strict=True)
+    return (*range(lead), *(lead + i for i, (a, b) in enumerate(pairs) if a != b))
+
+
+def matching_groups(a: Shape, b: Shape) -> list[tuple[list[int], list[int]]]:
+    """Pair up axes of two shapes of equal, non-zero size: least groups of equal products.
+
+    (6, 1, 5) and (2, 3, 5) -> [([0], [0, 1]), ([1, 2], [2])]; unit axes join any group.
+    """
+    groups, i, j = [], 0, 0
+    while i < len(a) and j < len(b):
+        left, right = [i], [j]
+        i, j = i + 1, j + 1
+        while (p := math.prod(a[k] for k in left)) != (q := math.prod(b[k] for k in right)):
+            if p < q:
+                left.append(i)
+                i += 1
+            else:
+                right.append(j)
+                j += 1
+        groups.append((left, right))
+    if groups:
+        groups[-1][0].extend(range(i, len(a)))
+        groups[-1][1].extend(range(j, len(b)))
+    return groups
