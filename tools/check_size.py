@@ -1,0 +1,69 @@
+"""Fail where src/needle is larger than an afternoon's reading, or a file or function outgrows a screen.
+
+The cap on the whole counts lines that hold code, as tinygrad's sz.py does: blank lines, comments and
+docstrings do not count, so that nobody saves on explanations. Both figures are printed.
+"""
+
+import ast
+import io
+import sys
+import tokenize
+from pathlib import Path
+
+CODE_LINES_IN_ALL = 12_000
+LINES_A_FILE = 450
+LINES_A_FUNCTION = 40
+
+
+def code_lines(text: str) -> int:
+    """Count the lines that hold code: no blank lines, comments or docstrings."""
+    skipped = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT}
+    lines: set[int] = set()
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type not in skipped and token.type != tokenize.ENDMARKER:
+            lines.update(range(token.start[0], token.end[0] + 1))
+    kinds = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, kinds) and ast.get_docstring(node) is not None:
+            lines -= set(range(node.body[0].lineno, (node.body[0].end_lineno or 0) + 1))
+    return len(lines)
+
+
+def functions(path: Path) -> list[str]:
+    """Return a complaint for each function that is too long."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
+    found = [node for node in ast.walk(tree) if isinstance(node, kinds)]
+    return [
+        f"{path}:{node.lineno}: {node.name} has {length} lines, at most {LINES_A_FUNCTION}"
+        for node in found
+        if (length := (node.end_lineno or 0) - _body_start(node) + 1) > LINES_A_FUNCTION
+    ]
+
+
+def _body_start(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """Return the first line after the docstring: documentation is not length."""
+    if ast.get_docstring(node) is None or len(node.body) < 2:
+        return node.lineno
+    return node.body[1].lineno
+
+
+def main() -> int:
+    """Print what is too large and return the exit code."""
+    root = Path(__file__).parent.parent / "src" / "needle"
+    complaints, total, code = [], 0, 0
+    for path in sorted(root.rglob("*.py")):
+        text = path.read_text(encoding="utf-8")
+        lines = len(text.splitlines())
+        total, code = total + lines, code + code_lines(text)
+        if lines > LINES_A_FILE:
+            complaints.append(f"{path}: {lines} lines, at most {LINES_A_FILE}: is it really two?")
+        complaints += functions(path)
+    if code > CODE_LINES_IN_ALL:
+        complaints.append(f"src/needle: {code} lines of code, at most {CODE_LINES_IN_ALL}")
+    print("\n".join(complaints) or f"src/needle: {code} lines of code ({total} with text)")
+    return bool(complaints)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
