@@ -2,6 +2,27 @@
 
 from needle.autograd.tensor import TensorOp
 from needle.autograd.value import Op, TensorTupleOp
+from needle.ops.arithmetic import (
+    AddScalar,
+    DivScalar,
+    EWiseAdd,
+    EWiseDiv,
+    EWiseMul,
+    EWisePow,
+    MulScalar,
+    Negate,
+    PowerScalar,
+    add,
+    add_scalar,
+    divide,
+    divide_scalar,
+    mul_scalar,
+    multiply,
+    negate,
+    power,
+    power_scalar,
+    subtract,
+)
 from needle.ops.compare import (
     Equal,
     Less,
@@ -19,49 +40,32 @@ from needle.ops.compare import (
     where,
 )
 from needle.ops.elementwise import (
+    GELU,
     Abs,
-    AddScalar,
     Clip,
-    DivScalar,
-    EWiseAdd,
-    EWiseDiv,
-    EWiseMul,
-    EWisePow,
     Erf,
     Exp,
-    GELU,
     Log,
     Maximum,
     Minimum,
-    MulScalar,
-    Negate,
-    PowerScalar,
     ReLU,
     Sigmoid,
     Sqrt,
     Tanh,
-    abs,
-    add,
-    add_scalar,
     clip,
-    divide,
-    divide_scalar,
     erf,
     exp,
     gelu,
     log,
     maximum,
     minimum,
-    mul_scalar,
-    multiply,
-    negate,
-    power,
-    power_scalar,
     relu,
     sigmoid,
     sqrt,
-    subtract,
     tanh,
+)
+from needle.ops.elementwise import (
+    abs as abs,
 )
 from needle.ops.indexing import (
     GetItem,
@@ -107,11 +111,15 @@ from needle.ops.reduce import (
     Min,
     Summation,
     Var,
-    max,
     mean,
-    min,
     summation,
     var,
+)
+from needle.ops.reduce import (
+    max as max,
+)
+from needle.ops.reduce import (
+    min as min,
 )
 from needle.ops.tuples import (
     FusedAddScalars,
@@ -124,6 +132,7 @@ from needle.ops.tuples import (
 
 # Names of Python's built-ins (abs, max, min) are left out: `from needle.ops import *` must not shadow them.
 __all__ = [
+    "GELU",
     "Abs",
     "AddScalar",
     "BroadcastTo",
@@ -139,7 +148,6 @@ __all__ = [
     "Erf",
     "Exp",
     "FusedAddScalars",
-    "GELU",
     "GetItem",
     "Less",
     "LessEqual",

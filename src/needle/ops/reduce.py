@@ -109,7 +109,7 @@ def var(
     """Compute the variance over `axes`, divided by n - `correction` (0: biased).
 
     >>> ops.var(ndl.Tensor([1.0, 3.0]))
-    needle.Tensor(1.)
+    needle.Tensor(1.0)
     """
     return Var(resolve_axes("var", axes, axis, dim), keepdims, correction)(a)
 
