@@ -1,7 +1,7 @@
-"""Fail where src/needle is larger than an afternoon's reading, or a file or function outgrows a screen.
+"""Fail where src/needle outgrows an afternoon's reading, or a file or function a screen.
 
-The cap on the whole counts lines that hold code, as tinygrad's sz.py does: blank lines, comments and
-docstrings do not count, so that nobody saves on explanations. Both figures are printed.
+The cap on the whole counts lines that hold code, as tinygrad's sz.py does: blank lines, comments
+and docstrings do not count, so that nobody saves on explanations. Both figures are printed.
 """
 
 import ast

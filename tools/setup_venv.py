@@ -11,13 +11,15 @@ import subprocess
 import sys
 
 OLDEST = (3, 11)
-SAYS = "Python %d.%d or newer is needed, this is %d.%d: install one and run `make PYTHON=python3.12 ...`"
+SAYS = (
+    "Python 3.11 or newer is needed, this is {}.{}: install one, run `make PYTHON=python3.12 ...`"
+)
 
 
 def main():
     """Make the environment, or say in one line what is missing."""
     if sys.version_info[:2] < OLDEST:
-        sys.exit(SAYS % (OLDEST + sys.version_info[:2]))
+        sys.exit(SAYS.format(*sys.version_info[:2]))
     parser = argparse.ArgumentParser()
     parser.add_argument("folder")
     parser.add_argument("--install", required=True)
@@ -29,9 +31,9 @@ def main():
         import venv
     except ImportError:
         sys.exit(
-            "Python's venv module is missing: `sudo apt install python3-venv` (Debian, Ubuntu)"
+            "Python's venv module is missing: `sudo apt install python3-venv` on Debian or Ubuntu"
         )
-    print("setting up %s ..." % options.folder, file=sys.stderr)
+    print("setting up " + options.folder + " ...", file=sys.stderr)
     venv.create(options.folder, with_pip=True)
     folder = "Scripts" if os.name == "nt" else "bin"
     command = [os.path.join(options.folder, folder, "python"), "-m", "pip", "install", "-q"]

@@ -130,7 +130,7 @@ from needle.ops.tuples import (
     tuple_get_item,
 )
 
-# Names of Python's built-ins (abs, max, min) are left out: `from needle.ops import *` must not shadow them.
+# Python's built-in names (abs, max, min) are left out: `import *` must not shadow them.
 __all__ = [
     "GELU",
     "Abs",

@@ -32,7 +32,7 @@ def to_scalar(op: str, scalar: Any) -> Any:
 
 
 def resolve_axes(op: str, axes: Any, axis: Any = None, dim: Any = None) -> Any:
-    """Return the axes meant by `axes`, or by NumPy's name `axis`; None, an int or a tuple of ints."""
+    """Return the axes meant by `axes`, or by NumPy's name `axis`: None, an int or ints."""
     if dim is not None:
         raise ArgumentError(f"{op}: `dim` is PyTorch's name; write axes={dim!r}")
     if axis is not None:
@@ -47,7 +47,7 @@ def resolve_axes(op: str, axes: Any, axis: Any = None, dim: Any = None) -> Any:
 
 
 def reduced_axes(op: str, axes: Any, ndim: int) -> tuple[int, ...]:
-    """Return the axes as sorted non-negative ints; ShapeError where one is out of range or twice."""
+    """Return the axes sorted and non-negative; ShapeError where one is out of range or twice."""
     if axes is None:
         return tuple(range(ndim))
     given = axes if isinstance(axes, tuple) else (axes,)

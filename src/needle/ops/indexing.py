@@ -72,7 +72,8 @@ def split_index(index: Any) -> tuple[tuple[Any, ...], list[Any]]:
             continue
         if not hasattr(part, "dtype") or part.dtype.kind not in "biu":
             raise DtypeError(
-                f"getitem: expected ints, slices, None, ... or arrays of ints or bools, got {part!r:.60}"
+                "getitem: expected ints, slices, None, ... or arrays of ints or bools, "
+                f"got {part!r:.60}"
             )
         pattern.append(_ARRAY)
         arrays.append(part.detach() if isinstance(part, Tensor) else part)
@@ -100,7 +101,7 @@ def scatter_add(shape: tuple[int, ...], index: Any, values: Any) -> Tensor:
 
 
 def gather(a: Any, index: Any, axis: int = -1) -> Tensor:
-    """Pick along `axis` by an integer index of the same rank: result[.., j, ..] = a[.., index[.., j, ..], ..].
+    """Pick along `axis` by an integer index of the same rank: result[i, j] = a[i, index[i, j]].
 
     This is `torch.gather` and `numpy.take_along_axis`. Index axes other than `axis` are of a's size
     or smaller.

@@ -18,7 +18,8 @@ class MatMul(TensorOp):
     def compute(self, a: Any, b: Any) -> Any:
         if len(a.shape) < 2 or len(b.shape) < 2 or a.shape[-1] != b.shape[-2]:
             raise ShapeError(
-                f"matmul: expected (..., n, k) @ (..., k, m), got {tuple(a.shape)} @ {tuple(b.shape)}"
+                f"matmul: expected (..., n, k) @ (..., k, m), "
+                f"got {tuple(a.shape)} @ {tuple(b.shape)}"
             )
         if len(b.shape) == 2 and len(a.shape) > 2:  # one large product instead of many small ones
             rows = math.prod(a.shape[:-1])
@@ -43,7 +44,7 @@ def _joined(x: Tensor, b: Tensor) -> Tensor:
 
 
 def matmul(a: Any, b: Any) -> Tensor:
-    """Multiply matrices: (..., n, k) @ (..., k, m); leading axes broadcast. A vector is a row or a column.
+    """Multiply matrices: (..., n, k) @ (..., k, m); leading axes broadcast; vectors are allowed.
 
     >>> ops.matmul(ndl.Tensor([[1.0, 2.0]]), ndl.Tensor([[3.0], [4.0]]))
     needle.Tensor([[11.]])

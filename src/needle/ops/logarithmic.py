@@ -56,7 +56,7 @@ class LogSoftmax(TensorOp):
 
 
 def logsoftmax(a: Any, axis: int = 1) -> Tensor:
-    """Compute log(softmax(a)) along `axis`, 1 unless given: the classes of a matrix (rows, classes).
+    """Compute log(softmax(a)) along `axis`: by default 1, the classes of (rows, classes).
 
     >>> ops.logsoftmax(ndl.Tensor([[0.0, 0.0]])).numpy().round(4).tolist()
     [[-0.6931, -0.6931]]
