@@ -1,0 +1,273 @@
+"""Calling a program: arrays in, one foreign call, arrays out.
+
+Pointers are kept from call to call and checked by identity; results are written to buffers that the
+program keeps, unless somebody else still refers to them. Both checks run as C loops over all
+arrays (25 ns an array), so that a call costs about a microsecond of Python.
+"""
+
+from __future__ import annotations
+
+import functools
+import operator
+import struct
+import sys
+from collections.abc import Iterator, Sequence
+from itertools import compress
+
+import numpy as np
+
+from needle import settings
+from needle.compiler import pool as pools
+from needle.compiler.memory import ALIGNMENT, address, aligned, owned
+from needle.compiler.native import Library, compile_module
+from needle.compiler.policy import ThreadPolicy
+from needle.compiler.program import NUMBER_FORMATS, Buffer, Program
+from needle.compiler.walker import Attention, Flag, Word
+from needle.errors import IndexRangeError, NeedleError
+
+
+class _Arena:
+    """The memory of all intermediates, as large as the largest program needs; never shrinks.
+
+    No page of it is touched here: the threads that write it first do so.
+    """
+
+    def __init__(self) -> None:
+        self.array = aligned((0,), "uint8")
+        self.generation = 0
+
+    def reserve(self, size: int) -> None:
+        if size > self.array.size:
+            self.array = aligned((size,), "uint8")
+            self.generation += 1
+
+
+_arena = _Arena()
+
+
+def load(program: Program, objects: Sequence[bytes] = ()) -> BoundProgram:
+    """Load a program's object code, compiling it if there is none, ready to be called."""
+    code = list(objects) or [compile_module(program.llvm_ir)]
+    return BoundProgram(program, Library(code, [kernel.name for kernel in program.kernels]))
+
+
+class BoundProgram:
+    """A program with its code, its memory and its pointers; one foreign call per `call`.
+
+    An in-place output is the input's own array when nobody else holds it, else a fresh one. For
+    that count the caller keeps exactly two references to each array it passes: the slot it came
+    from, and the sequence it is passed in.
+
+    `vouch(j, n)` says that n of the references to result j, as last returned, may see it
+    overwritten by the next call (a gradient in its slot, which the call replaces).
+    """
+
+    def __init__(self, program: Program, library: Library) -> None:
+        self.program, self.library = program, library
+        self._inputs = [
+            (item.shape, np.dtype(item.dtype)) for item in program.inputs if not item.number
+        ]
+        formats = [NUMBER_FORMATS[item.dtype] for item in program.inputs if item.number]
+        self._pack = struct.Struct("=" + "".join(formats)).pack_into
+        self._numbers = np.zeros(max(1, len(formats)), "int64")
+        self._status = np.zeros(2, "int64")
+        self._constants = [_copy(constant) for constant in program.constants]
+        self._arrays: list[np.ndarray | None] = [None] * len(self._inputs)
+        self._outputs: list[np.ndarray | None] = [None] * len(program.outputs)
+        self._spares: list[np.ndarray | None] = [None] * len(program.outputs)
+        self._link()
+        self._count_references()
+        self._threads = ThreadPolicy(self._words, program)
+        self._prepared: tuple[object, object, int] = (None, None, -1)
+
+    def _link(self) -> None:
+        """Lay out the slots (arena, numbers, status, constants, inputs, outputs) and the steps."""
+        fixed = [self._numbers, self._status, *self._constants]
+        self._first_array = 1 + len(fixed)
+        self._first_result = self._first_array + len(self._arrays)
+        self._slots = np.zeros(self._first_result + len(self._outputs), "int64")
+        self._slots[1 : self._first_array] = [address(block) for block in fixed]
+        self._set_slot = self._slots.data.__setitem__
+        self._steps, relocations = self._step_table()
+        self._relocations = np.array(relocations, "int64").reshape(-1, 2)
+        self._pointers = aligned((len(relocations),), "int64")
+        self._words = aligned((len(Word),), "int64")
+        self._words[:] = 0
+        self._block = address(self._words)
+        for word, block in (
+            (Word.STEPS, self._steps),
+            (Word.POINTERS, self._pointers),
+            (Word.RELOCATIONS, self._relocations),
+            (Word.SLOTS, self._slots),
+            (Word.STATUS, self._status),
+        ):
+            self._words[word] = address(block)
+        self._words[Word.STEP_COUNT] = len(self._steps)
+        self._words[Word.POINTER_COUNT] = len(relocations)
+
+    def _step_table(self) -> tuple[np.ndarray, list[tuple[int, int]]]:
+        """Four words a step, and slot and offset of every pointer in the order of use."""
+        steps: list[tuple[int, int, int, int]] = []
+        relocations: list[tuple[int, int]] = []
+        committed = False
+        for step in self.program.steps:
+            commit = (
+                step.commit and not committed
+            )  # a second check could find half of the state new
+            committed = committed or commit
+            flags = Flag.BARRIER if step.barrier_before or commit else Flag(0)
+            flags |= (Flag.SERIAL if step.serial else Flag(0)) | (
+                Flag.COMMIT if commit else Flag(0)
+            )
+            code = self.library.addresses[step.kernel]
+            steps.append((code, 8 * len(relocations), step.blocks, int(flags)))
+            relocations += [(self._slot(buffer), buffer.offset) for buffer in step.buffers]
+        return np.array(steps, "int64").reshape(-1, 4), relocations
+
+    def _slot(self, buffer: Buffer) -> int:
+        first = {
+            "arena": 0,
+            "numbers": 1,
+            "status": 2,
+            "constant": 3,
+            "input": self._first_array,
+            "result": self._first_result,
+        }
+        return first[buffer.kind] + buffer.index
+
+    def _count_references(self) -> None:
+        """Set how many references each array may have and still be written to."""
+        outputs = self.program.outputs
+        self._in_place = {
+            output.in_place: j for j, output in enumerate(outputs) if output.in_place is not None
+        }
+        own = _own_references()
+        # a state array: here, among the outputs, in its slot, in the sequence passed
+        self._array_limits = [
+            own + 3 if i in self._in_place else sys.maxsize for i in range(len(self._arrays))
+        ]
+        self._output_limits = [
+            own if output.in_place is None else sys.maxsize for output in outputs
+        ]
+        for j, output in enumerate(outputs):
+            if output.in_place is None:
+                self._renew(j)
+
+    def vouch(self, output: int, references: int) -> None:
+        """Let `references` more references to a result not keep it from being overwritten."""
+        self._output_limits[output] = _own_references() + references
+
+    def call(self, arrays: Sequence[np.ndarray], numbers: Sequence[float] = ()) -> list[np.ndarray]:
+        """Run the program once on its array inputs and number inputs, each in order.
+
+        Raises: IndexRangeError when an index was out of range, NeedleError when an array is not as
+        the program expects it; no state has changed then.
+        """
+        pool = pools.current()
+        with pool.lock:
+            if self._prepared != (pool, settings.current(), _arena.generation):
+                self._prepare(pool)
+            self._bind(arrays)
+            self._pack(self._numbers.data, 0, *numbers)
+            if pool.sleeps_in_python:
+                pool.rouse(self._threads.count, wait=self._threads.is_long())
+            attention = pool.run(self._block)
+            if attention:
+                self._attend(attention)
+            return self._outputs.copy()  # type: ignore[return-value]
+
+    def _prepare(self, pool: pools.Pool) -> None:
+        """Take up a new pool, changed settings or a larger arena."""
+        threads = pools.thread_count()
+        pool.reserve(threads, self.program.scratch)
+        _arena.reserve(self.program.arena)
+        self._slots[0] = address(_arena.array)
+        self._threads.start(threads, pool.ticks_per_second())
+        self._prepared = (pool, settings.current(), _arena.generation)
+
+    def _bind(self, arrays: Sequence[np.ndarray]) -> None:
+        """Set the pointers of arrays that changed, and of those that others hold as well."""
+        kept = self._arrays
+        for i in compress(range(len(kept)), map(operator.is_not, arrays, kept)):
+            self._take(i, arrays[i])
+        for i in _held_elsewhere(kept, self._array_limits):
+            self._use(i, _copy(arrays[i]))
+        for j in _held_elsewhere(self._outputs, self._output_limits):
+            self._renew(j)
+
+    def _take(self, i: int, array: np.ndarray) -> None:
+        """Bind an array that was not there at the last call."""
+        shape, dtype = self._inputs[i]
+        if array.shape != shape or array.dtype != dtype or not array.flags.c_contiguous:
+            raise NeedleError(
+                f"run: expected input {i} contiguous {dtype}{list(shape)}, got "
+                f"{array.dtype}{list(array.shape)} with strides {array.strides}"
+            )
+        if i in self._in_place:
+            mine = owned(array) and array.flags.writeable and address(array) % ALIGNMENT == 0
+            array = array if mine else _copy(array)
+        self._use(i, array)
+
+    def _use(self, i: int, array: np.ndarray) -> None:
+        self._set_slot(self._first_array + i, address(array))
+        self._arrays[i] = array
+        if i in self._in_place:
+            self._outputs[self._in_place[i]] = array
+
+    def _renew(self, j: int) -> None:
+        """Give result j another buffer: the one before last if free again, else a fresh one."""
+        output, spare = self.program.outputs[j], self._spares[j : j + 1]
+        held = sum(map(sys.getrefcount, spare)) > _own_references() + 1
+        self._spares[j] = self._outputs[j]
+        array = spare[0]
+        if array is None or held:
+            array = aligned(output.shape, output.dtype)
+        self._outputs[j] = array
+        self._set_slot(self._first_result + j, address(array))
+
+    def _attend(self, attention: int) -> None:
+        if attention & Attention.REVIEW:
+            self._threads.review()
+        if attention & Attention.STATUS:
+            site, index = (int(word) for word in self._status)
+            self._status[:] = 0
+            raise IndexRangeError(self.program.sites[site - 1].format(index=index))
+
+    def profile(
+        self, arrays: Sequence[np.ndarray], numbers: Sequence[float] = (), repeats: int = 20
+    ) -> np.ndarray:
+        """Seconds of each step, shape (repeats, steps), with a barrier before every step.
+
+        In-place outputs are written: pass arrays that may change.
+        """
+        times = np.zeros((repeats, len(self.program.steps) + 1), "int64")
+        self.call(arrays, numbers)
+        pool = pools.current()
+        self._threads.fix()
+        try:
+            for row in times:
+                self._words[Word.TIMES] = address(row)
+                self._words[Word.USED] = 0
+                while self._words[Word.USED] < self._threads.count:  # one call wakes the workers
+                    self.call(arrays, numbers)
+        finally:
+            self._words[Word.TIMES] = 0
+            self._threads.start(pools.thread_count(), pool.ticks_per_second())
+        return np.diff(times, axis=1) / pool.ticks_per_second()
+
+
+def _held_elsewhere(arrays: list[np.ndarray | None], limits: list[int]) -> Iterator[int]:
+    """Indices of the arrays that have more references than their limits."""
+    return compress(range(len(arrays)), map(operator.gt, map(sys.getrefcount, arrays), limits))
+
+
+@functools.cache
+def _own_references() -> int:
+    """What `getrefcount` says of an array in one list, counted the way `_held_elsewhere` does."""
+    return max(map(sys.getrefcount, [np.empty(1)]))
+
+
+def _copy(array: np.ndarray) -> np.ndarray:
+    fresh = aligned(array.shape, array.dtype)
+    fresh[...] = array
+    return fresh

@@ -1,0 +1,167 @@
+"""The native loop that every thread runs (`walker.ll`): compiled once per process, never freed.
+
+Three blocks of 64-bit words are shared with Python; the classes below name their words. Each line
+of the *control* block has 128 bytes, so that no two threads write to one cache line: the constants,
+the count of a barrier, its phase, then the *mailbox* of each thread (thread 0 is the caller).
+"""
+
+from __future__ import annotations
+
+import enum
+import platform
+import re
+import sys
+from importlib import resources
+
+LINE = 16
+"""Words in a line of the control block."""
+
+
+class Control(enum.IntEnum):
+    """Words of the control block: `BUSY` keeps woken workers spinning, the next are ticks."""
+
+    BUSY = 0
+    SPIN = 1
+    SHORT = 2
+    BARRIER_SPIN = 3
+    ARRIVED = LINE
+    PHASE = 2 * LINE
+
+
+class Mail(enum.IntEnum):
+    """Words of a mailbox; `STATE` is one of `State`, `BELL` the word a worker sleeps on."""
+
+    POSTED = 0
+    TAKEN = 1
+    STATE = 2
+    PROGRAM = 3
+    THREADS = 4
+    SCRATCH = 5
+    WAITED = 6
+    BELL = 7
+
+
+class State(enum.IntEnum):
+    """What a worker does between two programs; claimed workers do not go to sleep."""
+
+    SPINS = 0
+    SLEEPS = 1
+    WAKES = 2
+    CLAIMED = 3
+
+
+class Word(enum.IntEnum):
+    """Words of a program block, filled by `run`; from `CALLS` on the native loop writes them.
+
+    `STEPS` points to four words a step: kernel, table offset in bytes, blocks, `Flag`s.
+    The table `POINTERS` is filled at each call: pointer i is ``slots[relocations[2 i]]`` plus
+    ``relocations[2 i + 1]``. `TIMES`, where not null, gets the clock before each step and at the
+    end.
+    """
+
+    STEPS = 0
+    STEP_COUNT = 1
+    POINTERS = 2
+    RELOCATIONS = 3
+    POINTER_COUNT = 4
+    SLOTS = 5
+    STATUS = 6
+    THREADS = 7
+    CALL_LIMIT = 8
+    WAIT_LIMIT = 9
+    TIMES = 10
+    CALLS = 11
+    WAITED = 12
+    ELAPSED = 13
+    ESTIMATE = 14
+    USED = 15
+
+
+class Flag(enum.IntFlag):
+    """Bits of a step's fourth word."""
+
+    BARRIER = 1
+    SERIAL = 2
+    COMMIT = 4
+
+
+class Attention(enum.IntFlag):
+    """Bits of what the native call returns: an index was out of range; the counters are full."""
+
+    STATUS = 1
+    REVIEW = 2
+
+
+_NAMES = {"CONTROL": Control, "MAIL": Mail, "STATE": State, "PROGRAM": Word}
+
+
+def mailbox(thread: int) -> int:
+    """First word of a thread's mailbox in the control block."""
+    return LINE * (3 + thread)
+
+
+def futex_number() -> int | None:
+    """The number of Linux's futex call, or None where workers sleep in a Python lock."""
+    if not sys.platform.startswith("linux") or sys.byteorder != "little":
+        return None
+    return {"x86_64": 202, "aarch64": 98, "riscv64": 98}.get(platform.machine())
+
+
+def runtime_ir(triple: str, futex: int | None) -> str:
+    """The module with `needle_run` (the caller's function) and `needle_work` (the workers')."""
+    text = resources.files(__package__).joinpath("walker.ll").read_text(encoding="utf-8")
+    text = re.sub(
+        r"\b(CONTROL|MAIL|STATE|PROGRAM)\.([A-Z_]+)\b",
+        lambda match: str(int(_NAMES[match[1]][match[2]])),
+        text,
+    )
+    return "\n".join([text, _machine_functions(triple), _system_functions(triple, futex)])
+
+
+def _machine_functions(triple: str) -> str:
+    """Clock and pause. LLVM knows no clock for some rare CPUs: it stands still there."""
+    pause = "fence acquire"
+    if triple.startswith(("x86_64", "i686")):
+        pause = "call void @llvm.x86.sse2.pause()"
+    elif triple.startswith(("aarch64", "arm64")):
+        pause = "call void @llvm.aarch64.hint(i32 1)"
+    declare = pause.replace("call", "declare").replace("i32 1", "i32") if "@" in pause else ""
+    return f"""
+declare i64 @llvm.readcyclecounter()
+{declare}
+define internal i64 @clock() alwaysinline {{
+  %ticks = call i64 @llvm.readcyclecounter()
+  ret i64 %ticks
+}}
+define internal void @pause() alwaysinline {{
+  {pause}
+  ret void
+}}
+"""
+
+
+def _system_functions(triple: str, futex: int | None) -> str:
+    """Giving the core away; sleeping and waking (128 and 129: wait and wake within the process)."""
+    give = "SwitchToThread" if "windows" in triple else "sched_yield"
+    call = f"%r = call i64 (i64, ...) @syscall(i64 {futex}, ptr %bell, "
+    sleep = call + "i64 128, i64 %rings, ptr null)" if futex is not None else ""
+    wake = call + "i64 129, i64 1, ptr null)" if futex is not None else ""
+    return f"""
+declare i32 @{give}()
+declare i64 @syscall(i64, ...)
+define internal void @give() {{
+  %ignored = call i32 @{give}()
+  ret void
+}}
+define internal i1 @can_sleep() alwaysinline {{
+  ret i1 {"true" if futex is not None else "false"}
+}}
+define internal void @sleep_on(ptr %bell, i64 %rings) {{
+  {sleep}
+  ret void
+}}
+define internal void @wake_on(ptr %bell) {{
+  {wake}
+  ret void
+}}
+"""
