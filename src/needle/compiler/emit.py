@@ -19,7 +19,7 @@ A function that doubles n floats, in vectors of the target's width:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -74,9 +74,14 @@ class Module:
         self.declare(name, text)
         return f"@{name}"
 
-    def text(self) -> str:
-        """The whole module as LLVM IR."""
-        parts = [*self._declarations.values(), *(f.text() for f in self._functions.values())]
+    def text_of(self, names: Iterable[str]) -> str:
+        """The functions of these names as LLVM IR."""
+        return "\n".join(self._functions[name].text() for name in names) + "\n"
+
+    def text(self, without: Collection[str] = ()) -> str:
+        """The module as LLVM IR, the functions `without` left out."""
+        kept = [f.text() for name, f in self._functions.items() if name not in without]
+        parts = [*self._declarations.values(), *kept]
         return f'target triple = "{self.target.triple}"\n' + "\n".join(parts) + "\n"
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from needle.compiler import emit_numpy, mathfn_random
+from needle.compiler import emit_numpy, lower_random
 from needle.compiler.emit import Builder, Mask
 from needle.compiler.emit_values import Value
 from needle.compiler.lower_index import Affine, Guard
@@ -128,7 +128,7 @@ class Place:
         if self.step(store.affine):
             self.b.store(self.b.splat(value, self.width), pointer, at, self.mask)
         else:
-            self.b.store(value, pointer, at)
+            self.b.store(self.b.extract(value, 0), pointer, at)
 
 
 def write(place: Place, i: Instruction, vector: bool) -> Value:
@@ -159,7 +159,7 @@ def write(place: Place, i: Instruction, vector: bool) -> Value:
     if i.op == "divide":
         return b.div(position, attribute)
     kind, stream = attribute
-    return mathfn_random.draw(b, kind, args[0], stream, position)
+    return lower_random.draw(b, kind, args[0], stream, position)
 
 
 def _checked(place: Place, i: Instruction, index: Value) -> Value:

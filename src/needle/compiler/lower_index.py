@@ -11,12 +11,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from needle.compiler.graph import Node
 from needle.compiler.primitives import Broadcast, Flip, Pad, Permute, Reshape, Slice
 
 Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Copy(Broadcast):
+    """The same array once more, with memory of its own."""
+
+
 VIEWS = (Broadcast, Flip, Pad, Permute, Reshape, Slice)
 
 

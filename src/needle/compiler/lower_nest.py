@@ -72,6 +72,62 @@ def _width(nest: Nest, target: Target, n: int, swept: bool) -> int:
     return lanes * most
 
 
+@dataclass(frozen=True)
+class NestWork:
+    """A nest with its layout."""
+
+    nest: Nest
+    plan: Layout
+    scratch = 0
+
+    @staticmethod
+    def of(nest: Nest, target: Target) -> NestWork:
+        """The work of a collapsed nest."""
+        return NestWork(nest, layout(nest, target))
+
+    @property
+    def blocks(self) -> int:
+        """Number of blocks."""
+        return self.plan.blocks
+
+    @property
+    def fallible(self) -> bool:
+        """Whether it can set the status word."""
+        return any(i.op == "index" for i in self.nest.instructions)
+
+    @property
+    def flops(self) -> int:
+        """Elementwise operations, each counted once an element."""
+        count = sum(i.op in ("apply", "reduce", "arg", "where") for i in self.nest.instructions)
+        return count * math.prod(self.nest.space)
+
+    @property
+    def bytes_moved(self) -> int:
+        """Bytes that must be read or written once."""
+        total = 0
+        seen = set()
+        loads = [(i.attribute, i.affine) for i in self.nest.instructions if i.op == "load"]
+        for parameter, affine in [*loads, *((s.parameter, s.affine) for s in self.nest.stores)]:
+            if (parameter, affine) not in seen and affine is not None:
+                seen.add((parameter, affine))
+                sizes = zip(affine.coefs, self.nest.space, strict=True)
+                elements = math.prod(n for c, n in sizes if c)
+                total += elements * ITEM_BYTES[self.nest.dtypes[parameter]]  # type: ignore[index]
+        return total
+
+    def write(
+        self,
+        b: Builder,
+        pointers: Sequence[Value],
+        status: Value | None,
+        begin: Value,
+        end: Value,
+        scratch: Value,
+    ) -> None:
+        """Write the body of the kernel."""
+        NestWriter(b, self.nest, self.plan, pointers, status).write(begin, end)
+
+
 class NestWriter:
     """Writes the body of one nest kernel."""
 
@@ -128,7 +184,7 @@ class NestWriter:
         """Write the loops over the blocks `begin..end`."""
         b, plan = self.b, self.plan
         place = Place(b, self.nest, self.pointers, self.status, plan.vector, plan.width)
-        self._emit(place, range(len(self.nest.instructions)), 0)
+        self.emit(place, range(len(self.nest.instructions)), 0)
         first = begin * plan.chunk
         last = end * plan.chunk
         if plan.blocks * plan.chunk != plan.items:
@@ -198,16 +254,16 @@ class NestWriter:
             self._sweep(place, reductions, stores)
         for store in self.nest.stores:
             if not self._inside(store):
-                self._emit(place, self._closure([store.value]), 1)
+                self.emit(place, self._closure([store.value]), 1)
                 place.store(store)
         return ()
 
     def _sweep(self, place: Place, reductions: list[int], stores: list[Store]) -> None:
         needed = self._closure([*(self._operand(r) for r in reductions), *(s.value for s in stores)])
-        self._emit(place, needed, 1)
+        self.emit(place, needed, 1)
         states = [
-            lower_reduce.start(self.b, self.nest.instructions[r], self.plan.width)
-            for r in reductions
+            lower_reduce.start(self.b, i, self.nest.instructions[i.args[0]].dtype, self.plan.width)
+            for i in (self.nest.instructions[r] for r in reductions)
         ]
         flat = [v for state in states for v in state]
         flat = list(self._loops(place, 0, needed, reductions, stores, flat))
@@ -231,7 +287,7 @@ class NestWriter:
 
         def body(index: Value, mask: int | None, *values: Value) -> tuple[Value, ...]:
             inside = place.at(axis, index, mask if axis == self.plan.vector else place.mask)
-            self._emit(inside, needed, 2 + level)
+            self.emit(inside, needed, 2 + level)
             return self._loops(inside, level + 1, needed, reductions, stores, values)
 
         width = self.plan.width if axis == self.plan.vector else 1
@@ -271,7 +327,7 @@ class NestWriter:
             stack.extend(dependencies(self.nest.instructions[number]))
         return sorted(found)
 
-    def _emit(self, place: Place, numbers: Iterable[int], depth: int) -> None:
+    def emit(self, place: Place, numbers: Iterable[int], depth: int) -> None:
         """Write those instructions that belong to one loop depth and have no value yet."""
         for number in numbers:
             i = self.nest.instructions[number]

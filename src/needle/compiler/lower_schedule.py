@@ -58,6 +58,7 @@ class Instruction(NamedTuple):
     ======== ============================= ====================================================
     const    the `Constant`                a literal
     load     number of the parameter       the element at `affine`
+    product                                the finished element of a matrix product
     iota                                   `affine` itself
     random   (kind, stream)                element `affine` of a stream; args: the key
     apply    function name                 an elementwise function of args
@@ -112,8 +113,9 @@ class Scheduler:
         inner: tuple[bool, ...],
         is_leaf: Callable[[Node], bool],
         site: Callable[[Node], int],
+        product: Node | None = None,
     ) -> None:
-        self.space, self.inner = space, inner
+        self.space, self.inner, self.product = space, inner, product
         self.is_leaf, self.site = is_leaf, site
         self.parameters: list[Node] = []
         self.instructions: list[Instruction] = []
@@ -178,7 +180,7 @@ class Scheduler:
     def _needs(self, point: _Point) -> list[_Point]:
         node, index, guards = point
         primitive = node.primitive
-        if self.is_leaf(storage(node)):
+        if self.is_leaf(storage(node)) or node is self.product:
             return []
         if isinstance(primitive, VIEWS):
             inside, valid = through_view(node, index, self.space, self._divide)
@@ -204,6 +206,10 @@ class Scheduler:
         primitive, dtype = node.primitive, node.dtype.name
         if self.is_leaf(storage(node)):
             return self._load(storage(node), linear(index, node.shape, len(self.space)), guards)
+        if node is self.product:
+            if guards or linear(index, node.shape, len(self.space)) != self.position(None):
+                raise UnfusableError(node)
+            return self._emit("product", None, (), self.position(None), (), dtype)
         if isinstance(primitive, VIEWS):
             return self._build_view(node, index, guards, args[0])
         if isinstance(primitive, Unary | Binary | Compare):
@@ -361,4 +367,4 @@ def collapsed(nest: Nest) -> Nest:
     return replace(nest, space=tuple(space), inner=inner, instructions=instructions, stores=stores)
 
 
-__all__ = ["Instruction", "Nest", "Scheduler", "Store", "UnfusableError", "collapsed", "storage", "zero"]
+

@@ -1,0 +1,179 @@
+"""What fusion knows about single nodes: their kind, their pattern, and what they read through views.
+
+A *pattern* is an iteration space with its axes in memory order, each (size, inner): kept axes are
+outer, reduced or broadcast ones inner; axes of size 1 are left out and equal neighbours joined.
+Patterns do not change under reshape, so kernels agree on loops whatever the shapes are called.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from needle.compiler.graph import Node, Shape
+from needle.compiler.lower_index import VIEWS
+from needle.compiler.primitives import (
+    ArgReduce,
+    Broadcast,
+    Concat,
+    Constant,
+    Elementwise,
+    Gather,
+    Input,
+    Iota,
+    Random,
+    Reduce,
+    Reshape,
+)
+
+Pattern = tuple[tuple[int, bool], ...]
+FEW_PIECES = 4
+"""Concatenations of at most so many pieces are selects inside a loop nest."""
+
+HEAVY = frozenset(
+    "exp expm1 log log1p tanh sigmoid erf sin cos pow mod floordiv atan2".split()
+)
+
+
+class Edge(NamedTuple):
+    """A node read through views: "same" elements in order, "spread" over a pattern, or "free"."""
+
+    source: Node
+    kind: str
+    pattern: Pattern
+
+
+def is_map(node: Node) -> bool:
+    """Whether each element is computed alone, so that the node can be part of any loop nest."""
+    primitive = node.primitive
+    if isinstance(primitive, Concat):
+        return len(node.inputs) <= FEW_PIECES
+    return isinstance(primitive, Elementwise | Random | Gather)
+
+
+def is_reduce(node: Node) -> bool:
+    """Whether the node is a reduction."""
+    return isinstance(node.primitive, Reduce | ArgReduce)
+
+
+def is_view(node: Node) -> bool:
+    """Whether the node only moves elements, as an index map."""
+    return isinstance(node.primitive, VIEWS)
+
+
+def is_source(node: Node) -> bool:
+    """Whether the node needs no kernel and no view: inputs, literals and counters."""
+    return isinstance(node.primitive, Input | Constant | Iota)
+
+
+def pattern_of(shape: Shape, inner: frozenset[int]) -> Pattern:
+    """The pattern of a shape whose axes `inner` are reduced or broadcast.
+
+    >>> pattern_of((8, 1, 4, 5), frozenset({2, 3}))
+    ((8, False), (20, True))
+    """
+    result: list[tuple[int, bool]] = []
+    for axis, n in enumerate(shape):
+        flag = axis in inner
+        if n == 1:
+            continue
+        if result and result[-1][1] == flag:
+            result[-1] = (result[-1][0] * n, flag)
+        else:
+            result.append((n, flag))
+    return tuple(result)
+
+
+def reduce_pattern(node: Node) -> Pattern:
+    """The pattern over which a reduction runs."""
+    primitive = node.primitive
+    axes = (primitive.axis,) if isinstance(primitive, ArgReduce) else primitive.axes  # type: ignore[attr-defined]
+    return pattern_of(node.inputs[0].shape, frozenset(axes))
+
+
+def outer_size(pattern: Pattern) -> int:
+    """Number of elements left after the reduction."""
+    return math.prod(n for n, inner in pattern if not inner)
+
+
+def total_size(pattern: Pattern) -> int:
+    """Number of elements of the whole space."""
+    return math.prod(n for n, _ in pattern)
+
+
+def edges(node: Node) -> Iterator[Edge]:
+    """What a node reads, views skipped; literals and counters are left out."""
+    for x in node.inputs:
+        yield from _edge(x)
+
+
+def _edge(x: Node) -> Iterator[Edge]:
+    kind, pattern = "same", ()
+    while is_view(x):
+        (below,) = x.inputs
+        if isinstance(x.primitive, Broadcast):
+            spread = _spread(below.shape, x.shape)
+            if any(inner for _, inner in spread):
+                kind, pattern = ("spread", spread) if kind == "same" else ("free", ())
+        elif not isinstance(x.primitive, Reshape):
+            kind, pattern = "free", ()
+        x = below
+    if not isinstance(x.primitive, Constant | Iota):
+        yield Edge(x, kind, pattern)
+
+
+def _spread(shape: Shape, to: Shape) -> Pattern:
+    missing = len(to) - len(shape)
+    inner = {a for a in range(len(to)) if a < missing or shape[a - missing] != to[a]}
+    return pattern_of(to, frozenset(inner))
+
+
+def refined(pattern: Pattern, shapes: set[Shape]) -> Pattern:
+    """The pattern cut further, so that the axes of arrays of these shapes are whole axes of it.
+
+    >>> refined(((6, False), (4, True)), {(2, 3, 4), (6, 2, 2)})
+    ((2, False), (3, False), (2, True), (2, True))
+    """
+    total = total_size(pattern)
+    cuts = {total, *_suffix_products([n for n, _ in pattern])}
+    extra: set[int] = set()
+    for shape in shapes:
+        if math.prod(shape) == total:
+            extra |= set(_suffix_products(shape))
+    for cut in sorted(extra - cuts):
+        below = max(c for c in cuts if c < cut)
+        above = min(c for c in cuts if c > cut)
+        if cut % below == 0 and above % cut == 0:
+            cuts.add(cut)
+    flags = []
+    edge = 1
+    for n, inner in reversed(pattern):
+        edge *= n
+        flags.append((edge, inner))
+    ordered = sorted(cuts)
+    steps = [
+        (above // below, next(inner for edge, inner in flags if above <= edge))
+        for below, above in zip(ordered, ordered[1:], strict=False)
+    ]
+    return tuple(reversed(steps))
+
+
+def _suffix_products(sizes: Iterable[int]) -> list[int]:
+    products = [1]
+    for n in reversed(list(sizes)):
+        products.append(products[-1] * n)
+    return products
+
+
+def shapes_of(nodes: Iterable[Node]) -> set[Shape]:
+    """The shapes of nodes and of the views through which they read."""
+    shapes: set[Shape] = set()
+    for node in nodes:
+        shapes.add(node.shape)
+        for x in node.inputs:
+            shapes.add(x.shape)
+            while is_view(x):
+                (x,) = x.inputs
+                shapes.add(x.shape)
+    return shapes

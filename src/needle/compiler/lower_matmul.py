@@ -1,0 +1,122 @@
+"""A matrix product and the elementwise work on its result, done tile by tile in registers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from needle.compiler.emit import Builder, Mask
+from needle.compiler.emit_values import Value
+from needle.compiler.graph import Node
+from needle.compiler.lower_elementwise import Place
+from needle.compiler.lower_nest import Layout, NestWriter
+from needle.compiler.lower_schedule import Nest, Scheduler, storage
+from needle.compiler.matmul import MatMulPlan, plan_matmul
+from needle.compiler.matmul_nest import emit_matmul
+from needle.compiler.target import ITEM_BYTES, Target
+
+
+@dataclass(frozen=True)
+class MatMulWork:
+    """A product with an epilogue; parameters are a, b, then those of the epilogue."""
+
+    plan: MatMulPlan
+    nest: Nest
+    plain: bool
+
+    @staticmethod
+    def of(
+        members: Sequence[Node],
+        outputs: Sequence[Node],
+        is_leaf: Callable[[Node], bool],
+        site: Callable[[Node], int],
+        target: Target,
+    ) -> tuple[MatMulWork, list[Node]]:
+        """The work of a group whose first member is the product, and its parameters."""
+        node, plan = members[0], plan_of(members[0], target)
+        space = (plan.batch * plan.m, plan.n)
+        scheduler = Scheduler(space, (False, False), is_leaf, site, product=node)
+        for x in node.inputs:
+            scheduler.parameter(storage(x))
+        if storage(node.inputs[0]) is storage(node.inputs[1]):
+            scheduler.parameters.append(storage(node.inputs[1]))
+        plain = list(outputs) == [node]
+        for output in outputs:
+            scheduler.store(output, False)
+        nest = scheduler.finish()
+        return MatMulWork(plan, nest, plain), scheduler.parameters
+
+    @property
+    def blocks(self) -> int:
+        """Number of blocks."""
+        return self.plan.blocks
+
+    @property
+    def scratch(self) -> int:
+        """Bytes of scratch a thread needs."""
+        return self.plan.scratch
+
+    @property
+    def fallible(self) -> bool:
+        """Whether it can set the status word."""
+        return any(i.op == "index" for i in self.nest.instructions)
+
+    @property
+    def bytes_moved(self) -> int:
+        """Bytes that must be read or written once."""
+        p = self.plan
+        stores = sum(ITEM_BYTES[self.nest.dtypes[s.parameter]] for s in self.nest.stores)
+        operands = p.batch * (p.m * p.k + p.k * p.n) * ITEM_BYTES[p.dtype]
+        return operands + p.batch * p.m * p.n * stores
+
+    @property
+    def flops(self) -> int:
+        """Multiplications and additions of the product."""
+        return 2 * self.plan.batch * self.plan.m * self.plan.n * self.plan.k
+
+    def write(
+        self,
+        b: Builder,
+        pointers: Sequence[Value],
+        status: Value | None,
+        begin: Value,
+        end: Value,
+        scratch: Value,
+    ) -> None:
+        """Write the body of the kernel."""
+        a, right = pointers[0], pointers[1]
+        if self.plain:
+            c = pointers[self.nest.stores[0].parameter]
+            emit_matmul(b, self.plan, a, right, begin, end, scratch, c=c)
+            return
+        plan = Layout(1, self.plan.lanes, (False, False), 1, 1)
+        writer = NestWriter(b, self.nest, plan, pointers, status)
+        top = Place(b, self.nest, pointers, status, 1, self.plan.lanes)
+        every = range(len(self.nest.instructions))
+        product = [k for k in every if self.nest.instructions[k].op == "product"]
+        writer.emit(top, every, 0)
+
+        def epilogue(b: Builder, row: Value, column: Value, value: Value, mask: Mask) -> None:
+            assert not isinstance(mask, Value)
+            place = top.at(0, row, None).at(1, column, mask)
+            place.values.update({k: value for k in product})
+            writer.emit(place, every, 1)
+            for store in self.nest.stores:
+                place.store(store)
+
+        emit_matmul(b, self.plan, a, right, begin, end, scratch, epilogue=epilogue)
+
+
+def plan_of(node: Node, target: Target) -> MatMulPlan:
+    """The plan of a product node."""
+    primitive: Any = node.primitive
+    a = node.inputs[0]
+    m, n = node.shape[-2:]
+    k = a.shape[-2] if primitive.transpose_a else a.shape[-1]
+    return plan_matmul(
+        target, m, n, k, node.dtype.name, transpose_a=primitive.transpose_a,
+        transpose_b=primitive.transpose_b, batch=math.prod(node.shape[:-2]),
+    )  # fmt: skip
+

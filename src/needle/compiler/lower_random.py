@@ -1,0 +1,72 @@
+"""Philox4x32-10 in IR: element i of a stream, bit for bit as `needle.compiler.philox` defines it."""
+
+from __future__ import annotations
+
+import math
+
+from needle.compiler import emit_numpy, mathfn, philox
+from needle.compiler.emit import Builder
+from needle.compiler.emit_values import Value
+
+_FUNCTION = "needle.philox.x{width}.{word}"
+
+
+def draw(b: Builder, kind: str, key: Value, stream: int, position: Value) -> Value:
+    """Element `position` (int64, scalar or vector) of a stream; `kind` as the primitive's."""
+    if kind == "normal":
+        return _normal(b, key, stream, position)
+    bits = _bits(b, key, stream, position)
+    return bits if kind == "bits" else _uniform(b, bits)
+
+
+def _uniform(b: Builder, bits: Value) -> Value:
+    # 24 bits are exact in float32, and a signed conversion is one instruction on every CPU.
+    return emit_numpy.cast(b, b.bitcast(b.shr(bits, 8), "int32"), "float32") * 2.0**-24
+
+
+def _normal(b: Builder, key: Value, stream: int, position: Value) -> Value:
+    even = b.and_(position, -2)
+    first, second = _bits(b, key, stream, even), _bits(b, key, stream, even + 1)
+    u = emit_numpy.cast(b, b.bitcast(b.shr(first, 8) + 1, "int32"), "float32") * 2.0**-24
+    radius = b.intrinsic("sqrt", mathfn.call(b, "log", u) * -2.0)
+    angle = _uniform(b, second) * (2 * math.pi)
+    odd = b.compare("ne", b.and_(position, 1), 0)
+    turn = b.select(odd, mathfn.call(b, "sin", angle), mathfn.call(b, "cos", angle))
+    return radius * turn
+
+
+def _bits(b: Builder, key: Value, stream: int, position: Value) -> Value:
+    """The 32 bits of an element: its block of four words, and of those its own."""
+    name = f"needle.philox.x{position.width}"
+    if name not in b.module:
+        parameters = [("key", "uint64"), ("stream", "uint64"), ("at", "int64", position.width)]
+        kind = "i32" if position.width == 1 else f"<{position.width} x i32>"
+        body = b.module.function(name, parameters, returns=kind, attributes="noinline")
+        body.ret(_rounds(body, *body.arguments))
+    arguments = [key, b.const(stream, "uint64"), position]
+    return b.call(name, arguments, "uint32", position.width)
+
+
+def _rounds(b: Builder, key: Value, stream: Value, at: Value) -> Value:
+    low, width = 0xFFFFFFFF, at.width
+    counter = b.bitcast(at, "uint64")
+    block = b.shr(counter, 2)
+    c0, c1 = b.and_(block, low), b.shr(block, 32)
+    c2, c3 = b.splat(stream, width), b.zeros("uint64", width)
+    k0, k1 = b.and_(key, low), b.shr(key, 32)
+    with b.loop(0, philox.ROUNDS, 1, (c0, c1, c2, c3, k0, k1)) as loop:
+        c0, c1, c2, c3, k0, k1 = loop.carried
+        first, second = c0 * philox.MULTIPLIERS[0], c2 * philox.MULTIPLIERS[1]
+        x0 = b.xor(b.xor(b.shr(second, 32), c1), b.splat(k0, width))
+        x2 = b.xor(b.xor(b.shr(first, 32), c3), b.splat(k1, width))
+        x1, x3 = b.and_(second, low), b.and_(first, low)
+        y0, y1 = (
+            b.and_(k + step, low) for k, step in zip((k0, k1), philox.KEY_STEPS, strict=True)
+        )
+        loop.next(x0, x1, x2, x3, y0, y1)
+    c0, c1, c2, c3, _, _ = loop.results
+    word = b.and_(counter, 3)
+    low_pair = b.select(b.compare("eq", word, 0), c0, c1)
+    high_pair = b.select(b.compare("eq", word, 2), c2, c3)
+    chosen = b.select(b.compare("lt", word, 2), low_pair, high_pair)
+    return emit_numpy.cast(b, chosen, "uint32")

@@ -1,0 +1,179 @@
+"""The program: kernels in order on buffers in one arena, with barriers where data crosses threads.
+
+`compile_graph` is the compiler's back end, from a simplified graph to a `Program`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from needle.compiler import plan_memory
+from needle.compiler.fuse import Group, fuse, separate
+from needle.compiler.graph import Graph, Node, full, rebuild
+from needle.compiler.lower import Kernels, Lowered
+from needle.compiler.lower_reduce import neutral
+from needle.compiler.lower_index import Copy
+from needle.compiler.lower_schedule import UnfusableError, storage
+from needle.compiler.primitives import (
+    Concat,
+    Input,
+    MatMul,
+    Pad,
+    Reduce,
+    ScatterAdd,
+)
+from needle.compiler.program import Buffer, Output, Program, Step, input_buffers
+from needle.compiler.program import Input as ProgramInput
+from needle.compiler.target import Target, host
+
+
+def compile_graph(
+    graph: Graph,
+    target: Target | None = None,
+    *,
+    tied: Mapping[int, int] | None = None,
+    numbers: Collection[int] = (),
+    fusing: bool = True,
+) -> Program:
+    """Return the program that computes a graph's outputs from its inputs.
+
+    `tied` maps an output to the input (both by position) whose array it should be written over; it
+    is, unless the output is not one of the last steps or other kernels still read the input then:
+    `Program.outputs` says. Inputs in `numbers` lie in the block of numbers. Without `fusing` each
+    node is a kernel.
+    """
+    target = target or host()
+    graph = distinct_outputs(without_empty(graph))
+    ties = {graph.outputs[o]: graph.inputs[i] for o, i in (tied or {}).items()}
+    groups, kept = fuse(graph, ties, fusing=fusing)
+    kernels = Kernels(target)
+    lowered = _lower(kernels, groups, kept)
+    inputs = tuple(
+        ProgramInput(n.shape, n.dtype.name, i in numbers, getattr(n.primitive, "label", ""))
+        for i, n in enumerate(graph.inputs)
+    )
+    places = dict(zip(graph.inputs, input_buffers(inputs), strict=True))
+    in_place = _in_place(lowered, ties, places)
+    outputs = []
+    for position, node in enumerate(graph.outputs):
+        index = places[in_place[node]].index if node in in_place else None
+        outputs.append(Output(node.shape, node.dtype.name, index))
+        if node.size:
+            places[storage(node)] = (
+                Buffer("result", position) if index is None else Buffer("input", index)
+            )
+    barriers = plan_memory.barriers(lowered, places)
+    arena = plan_memory.allocate(lowered, barriers, places)
+    steps = _steps(lowered, barriers, places, set(in_place))
+    header, functions = kernels.finish()
+    return Program(functions, steps, inputs, tuple(outputs), (), arena, header, tuple(kernels.sites))
+
+
+def _lower(kernels: Kernels, groups: list[Group], kept: set[Node]) -> list[Lowered]:
+    """Lower each group; one that is not aligned is taken apart."""
+    lowered: list[Lowered] = []
+    for group in groups:
+        try:
+            lowered.append(kernels.lower(group, kept))
+        except UnfusableError:
+            kept.update(group.members)
+            lowered += [kernels.lower(part, kept) for part in separate(group)]
+    return lowered
+
+
+def _in_place(
+    lowered: list[Lowered], ties: Mapping[Node, Node], places: Mapping[Node, Buffer]
+) -> dict[Node, Node]:
+    """The tied outputs that are written over their inputs."""
+    last_fallible = max((k for k, one in enumerate(lowered) if one.fallible), default=-1)
+    last_read: dict[Node, int] = {}
+    writer: dict[Node, int] = {}
+    for k, one in enumerate(lowered):
+        writer.update(dict.fromkeys(one.writes, k))
+        last_read.update(dict.fromkeys(one.parameters, k))
+    result: dict[Node, Node] = {}
+    taken: set[Node] = set()
+    for output, target in ties.items():
+        k = writer.get(storage(output))
+        fits = output.shape == target.shape and output.dtype == target.dtype
+        if k is None or not fits or places[target].kind != "input" or target in taken:
+            continue
+        alone = last_read.get(target, -1) <= k and lowered[k].group.state
+        if alone and k > last_fallible and _same_elements(lowered[k], storage(output), target):
+            result[output] = target
+            taken.add(target)
+    return result
+
+
+def _same_elements(lowered: Lowered, output: Node, target: Node) -> bool:
+    """Whether a kernel reads an input only at the element that it then overwrites."""
+    nest = getattr(lowered.work, "nest", None)
+    if nest is None or lowered.group.kind != "nest":
+        return False
+    parameters = lowered.parameters
+    (store,) = (s for s in nest.stores if parameters[s.parameter] is output)
+    reads = [
+        i for i in nest.instructions if i.op == "load" and parameters[i.attribute] is target
+    ]
+    return all(i.affine == store.affine and not i.guards for i in reads)
+
+
+def _steps(
+    lowered: list[Lowered],
+    barriers: list[bool],
+    places: Mapping[Node, Buffer],
+    in_place: set[Node],
+) -> tuple[Step, ...]:
+    over = {storage(node) for node in in_place}
+    committed = False
+    steps = []
+    for one, barrier in zip(lowered, barriers, strict=True):
+        buffers = [places[storage(n)] for n in one.parameters]
+        if one.fallible:
+            buffers.append(Buffer("status"))
+        commit = not committed and any(n in over for n in one.writes)
+        committed = committed or commit
+        sources = [n.source for n in one.group.members if n.source]
+        ops = tuple(dict.fromkeys(s.op for s in sources)) or tuple(
+            dict.fromkeys(n.primitive.name for n in one.group.members)
+        )
+        lines = tuple(dict.fromkeys(f"{s.file}:{s.line}" for s in sources))
+        steps.append(
+            Step(one.kernel, tuple(buffers), one.blocks, barrier, False, commit, ops, lines)
+        )
+    return tuple(steps)
+
+
+def distinct_outputs(graph: Graph) -> Graph:
+    """The graph with a copy wherever two outputs, or an output and an input, are one array."""
+    seen: set[Node] = set()
+    outputs = []
+    for node in graph.outputs:
+        owner = storage(node)
+        if owner in seen or isinstance(owner.primitive, Input):
+            node = Node(Copy(node.shape), (node,), node.shape, node.dtype, node.source)
+        seen.add(storage(node))
+        outputs.append(node)
+    return Graph(graph.inputs, tuple(outputs))
+
+
+def without_empty(graph: Graph) -> Graph:
+    """The graph with every node that has elements though an input has none made a constant."""
+
+    def rewrite(node: Node) -> Node:
+        if not node.size or all(x.size for x in node.inputs):
+            return node
+        primitive = node.primitive
+        if isinstance(primitive, Concat):
+            parts = tuple(x for x in node.inputs if x.size)
+            return Node(primitive, parts, node.shape, node.dtype, node.source)
+        value: bool | int | float = 0
+        if isinstance(primitive, Pad):
+            value = primitive.value
+        elif isinstance(primitive, Reduce):
+            value = neutral(primitive.fn, node.dtype.name)
+        else:
+            assert isinstance(primitive, MatMul | ScatterAdd), node
+        return full(value, node.shape, node.dtype, node.source)
+
+    return rebuild(graph, rewrite)
