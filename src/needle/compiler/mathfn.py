@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from needle.compiler import mathfn_exp, mathfn_mod
+from needle.compiler import mathfn_exp, mathfn_log, mathfn_mod, mathfn_trig
 from needle.compiler.emit import Builder
 from needle.compiler.emit_values import Value
 
@@ -18,6 +18,12 @@ FUNCTIONS: dict[str, Callable[..., Value]] = {
     "sigmoid": mathfn_exp.sigmoid,
     "tanh": mathfn_exp.tanh,
     "erf": mathfn_exp.erf,
+    "log": mathfn_log.log,
+    "log1p": mathfn_log.log1p,
+    "pow": mathfn_log.power,
+    "sin": mathfn_trig.sin,
+    "cos": mathfn_trig.cos,
+    "atan2": mathfn_trig.atan2,
     "fmod": mathfn_mod.fmod,
 }
 

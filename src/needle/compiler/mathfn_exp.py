@@ -38,16 +38,8 @@ def float_format(x: Value) -> tuple[int, int]:
     return (23, 127) if x.dtype == "float32" else (52, 1023)
 
 
-def parts(value: float, x: Value, spare: int) -> tuple[float, float]:
-    """``value = high + low``; high has ``spare`` zero bits at its end, so small multiples fit."""
-    mantissa, _ = float_format(x)
-    scale = 2.0 ** (mantissa - spare - math.frexp(value)[1] + 1)
-    high = math.floor(value * scale) / scale
-    return high, value - high
-
-
-#: log(2) = high + low; high has 32 zero bits in float64 (20 in float32), low is exact to 2^-90.
-_LN2 = {
+#: log(2) = high + low; a product of high and an exponent is exact.
+LN2 = {
     "float32": (0.693359375, -2.1219444005469057e-4),
     "float64": (6.93147180369123816490e-01, 1.90821492927058770002e-10),
 }
@@ -61,6 +53,14 @@ def to_integer(b: Builder, x: Value) -> tuple[Value, Value]:
     whole = b.bitcast(shifted, integer_like(x))
     base = int(np.dtype(x.dtype).type(magic).view(integer_like(x)))
     return shifted - magic, whole - base
+
+
+def from_integer(b: Builder, n: Value, x: Value) -> Value:
+    """A small integer as a float like x (AVX2 has no such instruction for 64 bits)."""
+    if x.dtype == "float32":
+        return b.convert("sitofp", n, "float32")
+    magic = 1.5 * 2.0**52
+    return b.bitcast(n + int(np.float64(magic).view(np.int64)), "float64") - magic
 
 
 def power_of_two(b: Builder, n: Value, x: Value) -> Value:
@@ -77,12 +77,18 @@ def scale(b: Builder, x: Value, n: Value) -> Value:
 
 def reduced(b: Builder, x: Value) -> tuple[Value, Value]:
     """``x = n log(2) + r``; returns r, |r| <= log(2) / 2, and the integer n."""
-    high, low = _LN2[x.dtype]
+    high, low = LN2[x.dtype]
     n, whole = to_integer(b, x * LOG2_E)
     return b.fma(n, -low, b.fma(n, -high, x)), whole
 
 
-def exp(b: Builder, x: Value, low: Value | None = None) -> Value:
+def exp(
+    b: Builder,
+    x: Value,
+    *,
+    low: Value | None = None,
+    coefficients: Sequence[float] | None = None,
+) -> Value:
     """``exp(x)``, or ``exp(x + low)`` for a correction ``low``, which must be 0 for infinite x."""
     most, least = (89.0, -104.0) if x.dtype == "float32" else (710.0, -746.0)
     x = b.select(b.compare("gt", x, most), most, x)
@@ -90,7 +96,7 @@ def exp(b: Builder, x: Value, low: Value | None = None) -> Value:
     r, n = reduced(b, x)
     if low is not None:
         r = r + low
-    p = polynomial(b, r, table("EXP", x))
+    p = polynomial(b, r, coefficients or table("EXP", x))
     return scale(b, b.fma(r * r, p, r) + 1, n)
 
 

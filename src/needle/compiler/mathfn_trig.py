@@ -1,0 +1,193 @@
+"""sin, cos and atan2."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from needle.compiler.emit import Builder
+from needle.compiler.emit_values import Value
+from needle.compiler.mathfn_exp import (
+    float_format,
+    integer_like,
+    polynomial,
+    signed_zero,
+    table,
+    to_integer,
+)
+
+#: pi / 2 as a sum of three numbers, and up to where x - n pi / 2 is exact enough with them.
+_HALF_PI = {
+    "float32": (1.57079637050628662109375, -4.37113900018624283e-8, -1.7151245100058819e-15),
+    "float64": (1.5707963267948966, 6.123233995736766e-17, -1.4973849048591833e-33),
+}
+_NEAR = {"float32": 2.0**17, "float64": 2.0**20}
+_LOW_WORD = 0xFFFFFFFF
+
+
+def sin(b: Builder, x: Value) -> Value:
+    """``sin(x) = +-sin(r)`` or ``+-cos(r)`` with r = x - n pi / 2."""
+    return signed_zero(b, x, _circular(b, x, "sin"))
+
+
+def cos(b: Builder, x: Value) -> Value:
+    """As ``sin``, a quarter turn further."""
+    return _circular(b, x, "cos")
+
+
+def _circular(b: Builder, x: Value, fn: str) -> Value:
+    """The reduction of W. Cody and W. Waite, 1980; large arguments in a function of their own."""
+    n, quarter = to_integer(b, x * (2 / math.pi))
+    r = x
+    for part in _HALF_PI[x.dtype]:
+        r = b.fma(n, -part, r)
+    result = _of_quarter(b, r, quarter, fn)
+    far = b.compare("ge", b.intrinsic("fabs", x), _NEAR[x.dtype])
+    large = _large_function(b, x, fn)
+
+    def rare() -> Sequence[Value]:
+        return (b.select(far, b.call(large, [x], x.dtype, x.width), result),)
+
+    return b.branch(b.any(far), rare, default=(result,))[0]
+
+
+def _of_quarter(b: Builder, r: Value, quarter: Value, fn: str) -> Value:
+    """Sine or cosine of ``quarter pi / 2 + r``, |r| <= pi / 4."""
+    square = r * r
+    sine = b.fma(r * square, polynomial(b, square, table("SIN", r)), r)
+    tail = b.fma(square * square, polynomial(b, square, table("COS", r)), square * -0.5)
+    cosine = tail + 1
+    turned = quarter if fn == "sin" else quarter + 1
+    result = b.select(b.compare("ne", b.and_(turned, 1), 0), cosine, sine)
+    return b.select(b.compare("ne", b.and_(turned, 2), 0), -result, result)
+
+
+def _large_function(b: Builder, x: Value, fn: str) -> str:
+    """Sine or cosine of large arguments, in float64; not inlined."""
+    name = f"needle.{fn}.large.{x.dtype}x{x.width}"
+    if name not in b.module:
+        f = b.module.function(
+            name, [("x", x.dtype, x.width)], returns=x.type, attributes="noinline cold",
+            contract=False,
+        )  # fmt: skip
+        (argument,) = f.arguments
+        single = x.dtype == "float32"
+        wide = f.convert("fpext", argument, "float64") if single else argument
+        r, quarter = _payne_hanek(f, wide)
+        result = _of_quarter(f, r, quarter, fn)
+        f.ret(f.convert("fptrunc", result, "float32") if single else result)
+    return name
+
+
+def _payne_hanek(b: Builder, x: Value) -> tuple[Value, Value]:
+    """``x = quarter pi / 2 + r`` for |x| >= 2^16: a product with just the bits of 2 / pi needed.
+
+    M. Payne, R. Hanek, SIGNUM Newsletter 18, 1983. x = m 2^e; bits of 2 / pi of weight 2^(2 - e)
+    and more give whole turns and are left out; 192 bits from there on are multiplied with m.
+    """
+    bits = b.bitcast(x, "uint64")
+    biased = b.and_(b.shr(bits, 52), 0x7FF)
+    m = b.or_(b.and_(bits, (1 << 52) - 1), 1 << 52)
+    offset = 1075 - 64 + 2  # the table begins with 64 zero bits
+    start = b.maximum(biased, offset) - offset  # other lanes may be small: they must stay inside
+    words = _words_of_two_over_pi(b, start)
+    limbs = _product_limbs(b, m, words)
+    quarter = b.shr(limbs[0], 30)
+    above = b.compare("ne", b.and_(limbs[0], 1 << 29), 0)  # beyond the middle: count from the next
+    quarter = b.select(above, quarter + 1, quarter)
+    flip = b.select(above, b.const(_LOW_WORD, "uint64", x.width), 0)
+    limbs = [b.xor(limb, flip) for limb in limbs[:4]]
+    limbs[0] = b.and_(limbs[0], (1 << 30) - 1)
+    total = b.zeros("float64", x.width)
+    for i in reversed(range(4)):  # from the least: nothing cancels
+        part = b.bitcast(b.or_(limbs[i], 0x433 << 52), "float64") - 2.0**52
+        total = total + part * 2.0 ** -(30 + 32 * i)
+    r = total * (math.pi / 2)
+    negative = b.xor(above, b.compare("lt", x, 0))
+    r = b.select(negative, -r, r) + (x - x)  # NaN for infinity
+    signed = b.bitcast(quarter, "int64")
+    return r, b.select(b.compare("lt", x, 0), -signed, signed)
+
+
+def _words_of_two_over_pi(b: Builder, start: Value) -> list[Value]:
+    """Six words of 32 bits from bit ``start`` on."""
+    pairs = b.module.table("needle.two_over_pi", _two_over_pi_pairs())
+    base = Value(pairs, "ptr", 1, b)
+    first, shift = b.bitcast(b.shr(start, 5), "int64"), b.and_(start, 31)
+    gathered = [b.gather(base, first + i, "uint64") for i in range(6)]
+    return [b.shr(b.shl(pair, shift), 32) for pair in gathered]
+
+
+@functools.cache
+def _two_over_pi_pairs() -> np.ndarray:
+    """Overlapping pairs of 32-bit words of 2 / pi, after two words of zeros."""
+    count = 42
+    digits = 32 * count
+    one = 1 << (digits + 64)
+
+    def arctan_inverse(n: int) -> int:
+        total = term = one // n
+        k, sign = 1, -1
+        while term:
+            term //= n * n
+            k += 2
+            total += sign * (term // k)
+            sign = -sign
+        return total
+
+    pi = 4 * (4 * arctan_inverse(5) - arctan_inverse(239))  # J. Machin, 1706
+    fraction = (2 * one << digits) // pi
+    words = [0, 0, *(fraction >> (digits - 32 * i) & _LOW_WORD for i in range(1, count))]
+    return np.array([x << 32 | y for x, y in itertools.pairwise(words)], np.uint64)
+
+
+def _product_limbs(b: Builder, m: Value, words: list[Value]) -> list[Value]:
+    """``m`` times the number made of ``words`` modulo 2^192, most significant limb first."""
+    low, high = b.and_(m, _LOW_WORD), b.shr(m, 32)
+    carry = b.zeros("uint64", m.width)
+    limbs = []
+    for i in reversed(range(6)):
+        first = low * words[i]
+        second = high * words[i + 1] if i < 5 else b.zeros("uint64", m.width)
+        total = b.and_(first, _LOW_WORD) + b.and_(second, _LOW_WORD) + carry
+        limbs.append(b.and_(total, _LOW_WORD))
+        carry = b.shr(first, 32) + b.shr(second, 32) + b.shr(total, 32)
+    return limbs[::-1]
+
+
+def atan2(b: Builder, y: Value, x: Value) -> Value:
+    """The angle of (x, y): atan of the smaller over the larger, then mirrored into place."""
+    height, width = b.intrinsic("fabs", y), b.intrinsic("fabs", x)
+    steep = b.compare("gt", height, width)
+    large, small = b.select(steep, height, width), b.select(steep, width, height)
+    angle, rest = _octant(b, small, large)
+    half_pi, half_pi_low, _ = _HALF_PI[x.dtype]
+    angle = b.select(steep, half_pi - (angle - (half_pi_low - rest)), angle + rest)
+    leftwards = b.compare("lt", b.bitcast(x, integer_like(x)), 0)
+    angle = b.select(leftwards, 2 * half_pi - (angle - 2 * half_pi_low), angle)
+    result = b.intrinsic("copysign", angle, y)
+    return b.select(b.or_(b.isnan(x), b.isnan(y)), math.nan, result)
+
+
+def _octant(b: Builder, small: Value, large: Value) -> tuple[Value, Value]:
+    """atan(s / l) as a sum of two; above tan(pi / 8) as pi / 4 + atan((s - l) / (s + l))."""
+    _, bias = float_format(small)
+    huge = b.compare("gt", large, 2.0 ** (bias - 2))
+    small, large = b.select(huge, small * 0.25, small), b.select(huge, large * 0.25, large)
+    outer = b.compare("ge", small, large * (math.sqrt(2) - 1))
+    numerator = b.select(outer, small - large, small)
+    denominator = b.select(outer, small + large, large)
+    equal = b.compare("eq", small, large)  # also both 0 and both infinite
+    t = b.select(equal, 0, b.div(numerator, denominator))
+    square = t * t
+    rest = t * square * polynomial(b, square, table("ATAN", t))
+    half_pi, half_pi_low, _ = _HALF_PI[small.dtype]
+    outer = b.and_(outer, b.compare("gt", large, 0))
+    base = b.select(outer, b.const(half_pi / 2, t.dtype, t.width), 0)
+    rest = b.select(outer, rest + half_pi_low / 2, rest)
+    high = base + t
+    return high, (t - (high - base)) + rest
