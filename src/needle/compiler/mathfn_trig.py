@@ -178,10 +178,10 @@ def _octant(b: Builder, small: Value, large: Value) -> tuple[Value, Value]:
     _, bias = float_format(small)
     huge = b.compare("gt", large, 2.0 ** (bias - 2))
     small, large = b.select(huge, small * 0.25, small), b.select(huge, large * 0.25, large)
-    outer = b.compare("ge", small, large * (math.sqrt(2) - 1))
+    equal = b.compare("eq", small, large)  # also both 0 and both infinite
+    outer = b.or_(equal, b.compare("gt", small, large * (math.sqrt(2) - 1)))
     numerator = b.select(outer, small - large, small)
     denominator = b.select(outer, small + large, large)
-    equal = b.compare("eq", small, large)  # also both 0 and both infinite
     t = b.select(equal, 0, b.div(numerator, denominator))
     square = t * t
     rest = t * square * polynomial(b, square, table("ATAN", t))
