@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import re
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
@@ -13,12 +15,22 @@ from needle.compiler.emit_numpy import apply
 from needle.compiler.native import Library, compile_module
 from needle.compiler.target import Target, host
 
+#: What this machine can run: itself; narrower, with masks for 4-byte elements and more; no masks.
+RUNNABLE = [
+    host(),
+    replace(host(), name="half", vector_bits=256, registers=16, masked=4),
+    replace(host(), name="plain", vector_bits=128, registers=16, masked=0),
+]
+if host().vector_bits < 512:
+    RUNNABLE = [host(), replace(host(), name="plain", vector_bits=128, registers=16, masked=0)]
+
 
 def compiled(
     pointers: int, write: Callable[..., None], target: Target | None = None
 ) -> Callable[..., None]:
     """``write(b, *pointers)`` writes the body; the result is called with that many arrays."""
-    module = Module(target or host())
+    target = target or host()
+    module = Module(target)
     b = module.function("kernel", [(f"p{i}", "ptr") for i in range(pointers)], linkage="")
     write(b, *b.arguments)
     b.ret()
@@ -33,7 +45,9 @@ def compiled(
     return call
 
 
-def elementwise(fn: str, dtype: str, arity: int, width: int) -> Callable[..., np.ndarray]:
+def elementwise(
+    fn: str, dtype: str, arity: int, width: int, target: Target | None = None
+) -> Callable[..., np.ndarray]:
     """A function of arrays of one dtype and size that computes ``fn`` by vectors of ``width``."""
     kernels: dict[int, Callable[..., None]] = {}
 
@@ -48,10 +62,30 @@ def elementwise(fn: str, dtype: str, arity: int, width: int) -> Callable[..., np
     def call(*arrays: np.ndarray) -> np.ndarray:
         count = arrays[0].size
         if count not in kernels:
-            kernels[count] = compiled(arity + 1, lambda b, *p: write(b, count, *p))
+            kernels[count] = compiled(arity + 1, lambda b, *p: write(b, count, *p), target)
         boolean = fn in ("lt", "le", "gt", "ge", "eq", "ne", "isnan", "isinf", "isfinite")
         out = np.zeros(arrays[0].shape, bool if boolean else dtype)
         kernels[count](*arrays, out)
         return out
 
     return call
+
+
+def inner_loops(assembly: str) -> list[list[str]]:
+    """The instructions of each innermost loop: from a label to a jump back to it."""
+    lines = [line.strip() for line in assembly.splitlines()]
+    labels = {line[:-1]: i for i, line in enumerate(lines) if re.fullmatch(r"[.\w]+:", line)}
+    spans = []
+    for i, line in enumerate(lines):
+        jump = re.match(
+            r"(?:j[a-z]+|b\.[a-z]+|b|cbn?z\s+\w+,|tbn?z\s+\w+,\s*#\d+,)\s+([.\w]+)", line
+        )
+        if jump and labels.get(jump[1], i) < i:
+            spans.append((labels[jump[1]], i))
+    innermost = [
+        s for s in spans if not any(s != t and s[0] <= t[0] and t[1] <= s[1] for t in spans)
+    ]
+    return [
+        [line for line in lines[first:last] if line and not line.endswith(":")]
+        for first, last in innermost
+    ]
