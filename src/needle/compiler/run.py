@@ -11,7 +11,7 @@ import functools
 import operator
 import struct
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import compress
 
 import numpy as np
@@ -138,24 +138,23 @@ class BoundProgram:
     def _count_references(self) -> None:
         """Set how many references each array may have and still be written to."""
         outputs = self.program.outputs
-        self._in_place = {
-            output.in_place: j for j, output in enumerate(outputs) if output.in_place is not None
-        }
-        own = _own_references()
-        # a state array: here, among the outputs, in its slot, in the sequence passed
-        self._array_limits = [
-            own + 3 if i in self._in_place else sys.maxsize for i in range(len(self._arrays))
-        ]
-        self._output_limits = [
-            own if output.in_place is None else sys.maxsize for output in outputs
-        ]
+        self._in_place: dict[int, tuple[int, int]] = {}  # input: place in _state, output
         for j, output in enumerate(outputs):
-            if output.in_place is None:
-                self._renew(j)
+            if output.in_place is not None:
+                self._in_place[output.in_place] = len(self._in_place), j
+        self._result_at = [j for j, output in enumerate(outputs) if output.in_place is None]
+        self._state: list[np.ndarray | None] = [None] * len(self._in_place)
+        self._results: list[np.ndarray | None] = [None] * len(self._result_at)
+        own = _own_references()
+        # a state array: in three lists here, in its slot, in the sequence passed
+        self._state_limits = [own + 4] * len(self._state)
+        self._result_limits = [own + 1] * len(self._results)
+        for k in range(len(self._results)):
+            self._renew(k)
 
     def vouch(self, output: int, references: int) -> None:
         """Let `references` more references to a result not keep it from being overwritten."""
-        self._output_limits[output] = _own_references() + references
+        self._result_limits[self._result_at.index(output)] = _own_references() + 1 + references
 
     def call(self, arrays: Sequence[np.ndarray], numbers: Sequence[float] = ()) -> list[np.ndarray]:
         """Run the program once on its array inputs and number inputs, each in order.
@@ -188,12 +187,16 @@ class BoundProgram:
     def _bind(self, arrays: Sequence[np.ndarray]) -> None:
         """Set the pointers of arrays that changed, and of those that others hold as well."""
         kept = self._arrays
-        for i in compress(range(len(kept)), map(operator.is_not, arrays, kept)):
-            self._take(i, arrays[i])
-        for i in _held_elsewhere(kept, self._array_limits):
-            self._use(i, _copy(arrays[i]))
-        for j in _held_elsewhere(self._outputs, self._output_limits):
-            self._renew(j)
+        for changed in compress(range(len(kept)), map(operator.is_not, arrays, kept)):
+            self._take(changed, arrays[changed])
+        if [*map(sys.getrefcount, self._state)] != self._state_limits:
+            for at, (k, _) in self._in_place.items():
+                if _references(self._state, k) > self._state_limits[k]:
+                    self._use(at, _copy(arrays[at]))
+        if [*map(sys.getrefcount, self._results)] != self._result_limits:
+            for k, limit in enumerate(self._result_limits):
+                if _references(self._results, k) > limit:
+                    self._renew(k)
 
     def _take(self, i: int, array: np.ndarray) -> None:
         """Bind an array that was not there at the last call."""
@@ -212,17 +215,17 @@ class BoundProgram:
         self._set_slot(self._first_array + i, address(array))
         self._arrays[i] = array
         if i in self._in_place:
-            self._outputs[self._in_place[i]] = array
+            k, j = self._in_place[i]
+            self._state[k] = self._outputs[j] = array
 
-    def _renew(self, j: int) -> None:
-        """Give result j another buffer: the one before last if free again, else a fresh one."""
-        output, spare = self.program.outputs[j], self._spares[j : j + 1]
-        held = sum(map(sys.getrefcount, spare)) > _own_references() + 1
+    def _renew(self, k: int) -> None:
+        """Give result k another buffer: the one before last if free again, else a fresh one."""
+        j = self._result_at[k]
+        output, spare = self.program.outputs[j], self._spares[j]
+        free = spare is not None and _references(self._spares, j) <= _own_references() + 1
         self._spares[j] = self._outputs[j]
-        array = spare[0]
-        if array is None or held:
-            array = aligned(output.shape, output.dtype)
-        self._outputs[j] = array
+        array = spare if spare is not None and free else aligned(output.shape, output.dtype)
+        self._results[k] = self._outputs[j] = array
         self._set_slot(self._first_result + j, address(array))
 
     def _attend(self, attention: int) -> None:
@@ -247,24 +250,28 @@ class BoundProgram:
         try:
             for row in times:
                 self._words[Word.TIMES] = address(row)
-                self._words[Word.USED] = 0
-                while self._words[Word.USED] < self._threads.count:  # one call wakes the workers
+                for _ in range(100):  # the first ones may run on fewer threads, and wake the rest
                     self.call(arrays, numbers)
+                    if self._words[Word.USED] == self._threads.count:
+                        break
         finally:
             self._words[Word.TIMES] = 0
             self._threads.start(pools.thread_count(), pool.ticks_per_second())
         return np.diff(times, axis=1) / pool.ticks_per_second()
 
 
-def _held_elsewhere(arrays: list[np.ndarray | None], limits: list[int]) -> Iterator[int]:
-    """Indices of the arrays that have more references than their limits."""
-    return compress(range(len(arrays)), map(operator.gt, map(sys.getrefcount, arrays), limits))
+def _references(arrays: list[np.ndarray | None], k: int) -> int:
+    """The reference count of one array, counted the way a C loop over the list counts it."""
+    return sys.getrefcount(arrays[k])
 
 
 @functools.cache
 def _own_references() -> int:
-    """What `getrefcount` says of an array in one list, counted the way `_held_elsewhere` does."""
-    return max(map(sys.getrefcount, [np.empty(1)]))
+    """What `getrefcount` says of an array that stands in one list and nowhere else."""
+    sample: list[np.ndarray | None] = [np.empty(1)]
+    counts = [*map(sys.getrefcount, sample)]
+    assert counts == [_references(sample, 0)]
+    return counts[0]
 
 
 def _copy(array: np.ndarray) -> np.ndarray:

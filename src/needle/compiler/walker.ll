@@ -10,16 +10,39 @@ define internal ptr @mailbox(ptr %control, i64 %t) alwaysinline {
   ret ptr %box
 }
 
-; Arrive at the barrier; the last of n threads opens it and gets true.
-define internal i1 @arrive(ptr %control, i64 %n) alwaysinline {
+; Arrive at the barrier; the last of n threads opens it and gets true. If the first has waited there
+; for more than %patience ticks, the others' cores are taken: all but the caller leave the program.
+define internal i1 @arrive(ptr %control, i64 %n, i64 %patience) noinline {
 entry:
   %arrived = getelementptr i64, ptr %control, i64 CONTROL.ARRIVED
+  %since.at = getelementptr i64, ptr %control, i64 CONTROL.SINCE
   %phase = getelementptr i64, ptr %control, i64 CONTROL.PHASE
   %before = load atomic i64, ptr %phase monotonic, align 8
   %others = atomicrmw add ptr %arrived, i64 1 acq_rel
+  %tick = call i64 @clock()
+  %first = icmp eq i64 %others, 0
+  br i1 %first, label %mark, label %check
+mark:
+  store atomic i64 %tick, ptr %since.at monotonic, align 8
+  br label %check
+check:
   %most = sub i64 %n, 1
   %last = icmp eq i64 %others, %most
-  br i1 %last, label %open, label %out
+  br i1 %last, label %measure, label %out
+measure:
+  %since = load atomic i64, ptr %since.at monotonic, align 8
+  store atomic i64 %tick, ptr %since.at monotonic, align 8
+  %spent = sub i64 %tick, %since
+  %slow = icmp sgt i64 %spent, %patience
+  br i1 %slow, label %dismiss, label %open
+dismiss:
+  %t = phi i64 [0, %measure], [%t.next, %dismiss]
+  %box = call ptr @mailbox(ptr %control, i64 %t)
+  %leave.at = getelementptr i64, ptr %box, i64 MAIL.LEAVE
+  store atomic i64 1, ptr %leave.at monotonic, align 8
+  %t.next = add i64 %t, 1
+  %over = icmp eq i64 %t.next, %n
+  br i1 %over, label %open, label %dismiss
 open:
   store atomic i64 0, ptr %arrived monotonic, align 8
   %next = add i64 %before, 1
@@ -30,11 +53,11 @@ out:
 }
 
 ; Wait until all n threads are here: spin, then give the core away; never sleep.
-define internal void @barrier(ptr %control, i64 %n, ptr %box) noinline {
+define internal void @barrier(ptr %control, i64 %n, ptr %box, i64 %patience) noinline {
 entry:
   %phase = getelementptr i64, ptr %control, i64 CONTROL.PHASE
   %before = load atomic i64, ptr %phase monotonic, align 8
-  %last = call i1 @arrive(ptr %control, i64 %n)
+  %last = call i1 @arrive(ptr %control, i64 %n, i64 %patience)
   br i1 %last, label %out, label %wait
 wait:
   %limit.at = getelementptr i64, ptr %control, i64 CONTROL.BARRIER_SPIN
@@ -67,7 +90,7 @@ out:
 }
 
 ; Thread t of n walks the steps of a program.
-define internal void @walk(ptr %control, ptr %program, i64 %t, i64 %n) noinline {
+define internal void @walk(ptr %control, ptr %program, i64 %t, i64 %threads) noinline {
 entry:
   %box = call ptr @mailbox(ptr %control, i64 %t)
   %scratch.at = getelementptr i64, ptr %box, i64 MAIL.SCRATCH
@@ -82,14 +105,17 @@ entry:
   %status = load ptr, ptr %status.at
   %times.at = getelementptr i64, ptr %program, i64 PROGRAM.TIMES
   %times = load ptr, ptr %times.at
+  %best.at = getelementptr i64, ptr %program, i64 PROGRAM.BEST
+  %best = load i64, ptr %best.at
+  %leave.at = getelementptr i64, ptr %box, i64 MAIL.LEAVE
   %timed = icmp ne ptr %times, null
   %first = icmp eq i64 %t, 0
-  %alone = icmp eq i64 %n, 1
   %stamps = and i1 %timed, %first
   %none = icmp eq i64 %count, 0
   br i1 %none, label %finish, label %step
 step:
   %i = phi i64 [0, %entry], [%i.next, %next]
+  %before = phi i64 [%threads, %entry], [%n, %next]
   %at = mul i64 %i, 4
   %kernel.at = getelementptr i64, ptr %steps, i64 %at
   %kernel = load ptr, ptr %kernel.at
@@ -102,13 +128,20 @@ step:
   %table = getelementptr i8, ptr %pointers, i64 %offset
   %bit1 = trunc i64 %flags to i1
   %asks = or i1 %bit1, %timed
-  %together = xor i1 %alone, true
+  %together = icmp ne i64 %before, 1
   %barrier = and i1 %asks, %together
   br i1 %barrier, label %meet, label %met
 meet:
-  call void @barrier(ptr %control, i64 %n, ptr %box)
-  br label %met
+  call void @barrier(ptr %control, i64 %before, ptr %box, i64 %best)
+  %leaves = load atomic i64, ptr %leave.at monotonic, align 8
+  %stays = icmp eq i64 %leaves, 0
+  br i1 %stays, label %met, label %leave
+leave:
+  store atomic i64 0, ptr %leave.at monotonic, align 8
+  br i1 %first, label %met, label %out
 met:
+  %n = phi i64 [%before, %step], [%before, %meet], [1, %leave]
+  %alone = icmp eq i64 %n, 1
   br i1 %stamps, label %stamp, label %stamped
 stamp:
   %time.at = getelementptr i64, ptr %times, i64 %i
@@ -151,11 +184,13 @@ next:
   %over = icmp eq i64 %i.next, %count
   br i1 %over, label %finish, label %step
 finish:
-  br i1 %alone, label %last.stamp, label %leave
-leave:
+  %n.end = phi i64 [%threads, %entry], [%n, %commit], [%n, %next]
+  %alone.end = icmp eq i64 %n.end, 1
+  br i1 %alone.end, label %last.stamp, label %part
+part:
   br i1 %first, label %join, label %arrive
 join:
-  call void @barrier(ptr %control, i64 %n, ptr %box)
+  call void @barrier(ptr %control, i64 %n.end, ptr %box, i64 9223372036854775807)
   br label %last.stamp
 last.stamp:
   br i1 %stamps, label %close, label %out
@@ -165,7 +200,7 @@ close:
   store i64 %end.time, ptr %end.at
   br label %out
 arrive:  ; a worker need not see the others arrive: the caller does
-  %last = call i1 @arrive(ptr %control, i64 %n)
+  %last = call i1 @arrive(ptr %control, i64 %n.end, i64 9223372036854775807)
   br label %out
 out:
   ret void
@@ -398,7 +433,12 @@ walk:
   %end = call i64 @clock()
   %ticks = sub i64 %end, %start
   %work = mul i64 %ticks, %n
-  store i64 %work, ptr %estimate.at
+  %best.at = getelementptr i64, ptr %program, i64 PROGRAM.BEST
+  %best = load i64, ptr %best.at
+  %better = icmp ult i64 %work, %best
+  %best.now = select i1 %better, i64 %work, i64 %best
+  store i64 %best.now, ptr %best.at
+  store i64 %best.now, ptr %estimate.at
   store i64 %n, ptr %used.at
   %waits = call i64 @collect(ptr %control, i64 %n)
   %full = icmp eq i64 %n, %wanted

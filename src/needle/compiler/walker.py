@@ -18,18 +18,26 @@ LINE = 16
 
 
 class Control(enum.IntEnum):
-    """Words of the control block: `BUSY` keeps woken workers spinning, the next are ticks."""
+    """Words of the control block: `BUSY` keeps woken workers spinning, the next are ticks.
+
+    `SINCE` is when the first thread arrived at the barrier.
+    """
 
     BUSY = 0
     SPIN = 1
     SHORT = 2
     BARRIER_SPIN = 3
     ARRIVED = LINE
+    SINCE = LINE + 1
     PHASE = 2 * LINE
 
 
 class Mail(enum.IntEnum):
-    """Words of a mailbox; `STATE` is one of `State`, `BELL` the word a worker sleeps on."""
+    """Words of a mailbox.
+
+    `STATE` is one of `State`, `BELL` the word a worker sleeps on; `LEAVE` tells it that the caller
+    goes on alone, because somebody waited longer than the program took at `BEST`.
+    """
 
     POSTED = 0
     TAKEN = 1
@@ -39,6 +47,7 @@ class Mail(enum.IntEnum):
     SCRATCH = 5
     WAITED = 6
     BELL = 7
+    LEAVE = 8
 
 
 class State(enum.IntEnum):
@@ -75,6 +84,7 @@ class Word(enum.IntEnum):
     ELAPSED = 13
     ESTIMATE = 14
     USED = 15
+    BEST = 16
 
 
 class Flag(enum.IntFlag):
