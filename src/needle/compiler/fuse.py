@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from needle.compiler.fuse_rules import (
     Edge,
     Pattern,
+    all_edges,
     edges,
     is_map,
     is_reduce,
@@ -21,6 +22,7 @@ from needle.compiler.fuse_rules import (
     is_view,
     outer_size,
     reduce_pattern,
+    stored_operands,
     total_size,
 )
 from needle.compiler.graph import Graph, Node
@@ -29,6 +31,20 @@ from needle.compiler.primitives import Input, MatMul
 
 MOST_MEMBERS = 100
 """Nodes of a kernel: LLVM's time grows faster than their number."""
+
+
+@dataclass
+class Memory:
+    """Which nodes have a buffer. `copied` ones are moved or repeated values: whoever can computes
+    them again, since the copy may be made later than what it copies.
+    """
+
+    kept: set[Node]
+    copied: set[Node]
+
+    def loaded(self, node: Node) -> bool:
+        """Whether a loop nest reads the node from memory."""
+        return node in self.kept and node not in self.copied
 
 
 @dataclass(eq=False)
@@ -70,35 +86,37 @@ class Fuser:
         self.readers: dict[Node, list[Group]] = {}
         self.state = _state_nodes(graph, set(tied))
         self.inlined: set[Node] = set()
+        self.copied: set[Node] = set()
         for node in graph.nodes():
             if node.size and not (is_view(node) or is_source(node) or self._inline(node)):
                 self._place(node)
-        for node in graph.outputs:
-            if node.size and storage(node) not in self.home:
+        for node in map(storage, graph.outputs):
+            if node.size and node not in self.home:
                 self._copy(node)
 
     # -- placing nodes ----------------------------------------------------------------------------
 
     def _inline(self, node: Node) -> bool:
         """Whether a node is computed wherever it is used: scalars made of inputs alone."""
-        sources = [e.source for e in edges(node)] if node.size == 1 and is_map(node) else [node]
+        scalar = node.size == 1 and is_map(node) and not stored_operands(node)
+        sources = [e.source for e in edges(node)] if scalar else [node]
         if all(is_source(x) or x in self.inlined for x in sources):
             self.inlined.add(node)
         return node in self.inlined
 
     def _copy(self, node: Node) -> None:
         """A kernel that writes out a view, a literal or an inlined node."""
+        self.copied.add(node)
         self._new("nest", node, list(edges(node)))
 
     def _place(self, node: Node) -> None:
+        for x in stored_operands(node):
+            if x not in self.home and not isinstance(x.primitive, Input):
+                self._copy(x)
+        reads = all_edges(node)
         if not (is_map(node) or is_reduce(node)):
-            for x in map(storage, node.inputs):
-                if x not in self.home and not isinstance(x.primitive, Input):
-                    self._copy(x)
-            kind = "matmul" if isinstance(node.primitive, MatMul) else "special"
-            self._new(kind, node, [Edge(storage(x), "same", ()) for x in node.inputs])
+            self._new("matmul" if isinstance(node.primitive, MatMul) else "special", node, reads)
             return
-        reads = list(edges(node))
         for group in self._candidates(node, reads) if self.fusing else ():
             if self._join(group, node, reads):
                 return
@@ -229,24 +247,24 @@ def kept_nodes(groups: Iterable[Group], graph: Graph) -> set[Node]:
     home = {n: g for g in groups for n in g.members}
     for group in groups:
         for node in group.members:
-            direct = group.kind != "nest" and node is group.members[0]
-            reads = map(storage, node.inputs) if direct else (e.source for e in edges(node))
+            reads = (e.source for e in all_edges(node))
             kept.update(x for x in reads if x in home and home[x] is not group)
     return kept
 
 
 def fuse(
     graph: Graph, tied: Iterable[Node] = (), *, fusing: bool = True
-) -> tuple[list[Group], set[Node]]:
+) -> tuple[list[Group], Memory]:
     """Return the groups in an order that respects what they read, and the nodes kept in memory.
 
     Outputs must be distinct in memory and no inputs. Without `fusing` each node is a group.
     """
-    groups = Fuser(graph, tied, fusing).ordered()
+    fuser = Fuser(graph, tied, fusing)
+    groups = fuser.ordered()
     kept = kept_nodes(groups, graph)
     for group in groups:
         group.outputs = [node for node in group.members if node in kept]
-    return groups, kept
+    return groups, Memory(kept, fuser.copied)
 
 
 def separate(group: Group) -> list[Group]:

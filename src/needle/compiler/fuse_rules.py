@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from needle.compiler.graph import Node, Shape
 from needle.compiler.lower_index import VIEWS
+from needle.compiler.lower_schedule import storage
 from needle.compiler.primitives import (
     ArgReduce,
     Broadcast,
@@ -28,7 +29,7 @@ from needle.compiler.primitives import (
 )
 
 Pattern = tuple[tuple[int, bool], ...]
-FEW_PIECES = 4
+FEW_PIECES = 64
 """Concatenations of at most so many pieces are selects inside a loop nest."""
 
 HEAVY = frozenset(
@@ -106,6 +107,20 @@ def edges(node: Node) -> Iterator[Edge]:
     """What a node reads, views skipped; literals and counters are left out."""
     for x in node.inputs:
         yield from _edge(x)
+
+
+def stored_operands(node: Node) -> list[Node]:
+    """The operands that must lie in memory as they are: a kernel addresses them as a whole."""
+    if isinstance(node.primitive, Gather):
+        return [storage(node.inputs[0])]
+    return [] if is_map(node) or is_reduce(node) or is_view(node) else [*map(storage, node.inputs)]
+
+
+def all_edges(node: Node) -> list[Edge]:
+    """All that a node reads: stored operands as they are, the others through their views."""
+    stored = [Edge(x, "stored", ()) for x in stored_operands(node)]
+    others = node.inputs[1:] if isinstance(node.primitive, Gather) else () if stored else node.inputs
+    return [*stored, *(e for x in others for e in _edge(x))]
 
 
 def _edge(x: Node) -> Iterator[Edge]:

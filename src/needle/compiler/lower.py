@@ -6,12 +6,12 @@ and the body, whose pointer parameters are ``noalias``. Groups with equal nests 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 
 from needle.compiler.emit import Builder, Module
 from needle.compiler.emit_values import Value
-from needle.compiler.fuse import Group
+from needle.compiler.fuse import Group, Memory
 from needle.compiler.fuse_rules import refined, shapes_of
 from needle.compiler.graph import Node
 from needle.compiler.lower_matmul import MatMulWork
@@ -39,6 +39,20 @@ class Lowered:
     work: Work
 
 
+@dataclass(frozen=True)
+class _Outside:
+    """Memory as one group sees it: what it computes itself is not there yet."""
+
+    memory: Memory
+    members: set[Node]
+
+    def loaded(self, node: Node) -> bool:
+        return self.memory.loaded(node) and node not in self.members
+
+    def stored(self, node: Node) -> bool:
+        return node in self.memory.kept and node not in self.members
+
+
 @dataclass
 class Kernels:
     """The kernels of a program, made as groups ask for them."""
@@ -51,14 +65,9 @@ class Kernels:
         self._names: dict[Hashable, str] = {}
         self._made: list[tuple[str, Work]] = []
 
-    def lower(self, group: Group, kept: set[Node]) -> Lowered:
+    def lower(self, group: Group, memory: Memory) -> Lowered:
         """Return a group's kernel; raise `UnfusableError` where the group is not aligned."""
-        members = set(group.members)
-
-        def is_leaf(node: Node) -> bool:
-            return node in kept and node not in members
-
-        work, parameters = self._work(group, is_leaf)
+        work, parameters = self._work(group, _Outside(memory, set(group.members)))
         name = self._names.get(work)
         if name is None:
             name = self._names[work] = f"k{len(self._names)}"
@@ -68,9 +77,9 @@ class Kernels:
             group, name, tuple(parameters), tuple(group.outputs), work.blocks, work.fallible, work
         )
 
-    def _work(self, group: Group, is_leaf: Callable[[Node], bool]) -> tuple[Work, list[Node]]:
+    def _work(self, group: Group, memory: _Outside) -> tuple[Work, list[Node]]:
         if group.kind == "matmul":
-            return MatMulWork.of(group.members, group.outputs, is_leaf, self._site, self.target)
+            return MatMulWork.of(group.members, group.outputs, memory, self._site, self.target)
         if group.kind == "special":
             (node,) = group.members
             make = CumulativeWork.of if isinstance(node.primitive, Cumulative) else ScatterWork.of
@@ -78,7 +87,7 @@ class Kernels:
             return make(node, site, self.target), [*map(storage, node.inputs), node]
         axes = refined(group.space, shapes_of(group.members))
         space, inner = tuple(n for n, _ in axes), tuple(flag for _, flag in axes)
-        scheduler = Scheduler(space, inner, is_leaf, self._site)
+        scheduler = Scheduler(space, inner, memory, self._site)
         for node in group.outputs:
             scheduler.store(node, node in group.outer)
         nest = collapsed(scheduler.finish())

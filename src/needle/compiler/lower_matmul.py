@@ -12,7 +12,7 @@ from needle.compiler.emit_values import Value
 from needle.compiler.graph import Node
 from needle.compiler.lower_elementwise import Place
 from needle.compiler.lower_nest import Layout, NestWriter
-from needle.compiler.lower_schedule import Nest, Scheduler, storage
+from needle.compiler.lower_schedule import Buffers, Nest, Scheduler, storage
 from needle.compiler.matmul import MatMulPlan, plan_matmul
 from needle.compiler.matmul_nest import emit_matmul
 from needle.compiler.target import ITEM_BYTES, Target
@@ -30,14 +30,14 @@ class MatMulWork:
     def of(
         members: Sequence[Node],
         outputs: Sequence[Node],
-        is_leaf: Callable[[Node], bool],
+        memory: Buffers,
         site: Callable[[Node], int],
         target: Target,
     ) -> tuple[MatMulWork, list[Node]]:
         """The work of a group whose first member is the product, and its parameters."""
         node, plan = members[0], plan_of(members[0], target)
         space = (plan.batch * plan.m, plan.n)
-        scheduler = Scheduler(space, (False, False), is_leaf, site, product=node)
+        scheduler = Scheduler(space, (False, False), memory, site, product=node)
         for x in node.inputs:
             scheduler.parameter(storage(x))
         if storage(node.inputs[0]) is storage(node.inputs[1]):

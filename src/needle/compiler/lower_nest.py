@@ -153,9 +153,9 @@ class NestWriter:
             axes = {axis for a in affines(i) for axis, c in enumerate(a.coefs) if c}
             own = max((self._depth_of(axis) for axis in axes), default=0)
             below = max((depths[d] for d in needs), default=0)
-            depths.append(1 if reduced else max(own, below))
+            depths.append(1 if reduced or i.op == "product" else max(own, below))
             ready.append(max((ready[d] for d in needs), default=0) + reduced)
-            lane = self.plan.vector in axes or any(vectors[d] for d in needs)
+            lane = i.op == "product" or self.plan.vector in axes or any(vectors[d] for d in needs)
             outside = self.plan.vector is not None and not self.plan.swept[self.plan.vector]
             vectors.append(self.plan.width > 1 and (outside if reduced else lane))
         return depths, ready, vectors

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from needle.compiler.graph import Node, Shape
 from needle.compiler.lower_index import (
@@ -104,6 +104,16 @@ class _Point(NamedTuple):
     guards: tuple[Guard, ...]
 
 
+class Buffers(Protocol):
+    """What a kernel may find in memory."""
+
+    def loaded(self, node: Node) -> bool:
+        """Whether to read a node's elements rather than to compute them."""
+
+    def stored(self, node: Node) -> bool:
+        """Whether a node's buffer can be addressed as a whole."""
+
+
 class Scheduler:
     """Builds the `Nest` of one group; `parameters` are the nodes whose buffers it uses."""
 
@@ -111,12 +121,12 @@ class Scheduler:
         self,
         space: Shape,
         inner: tuple[bool, ...],
-        is_leaf: Callable[[Node], bool],
+        memory: Buffers,
         site: Callable[[Node], int],
         product: Node | None = None,
     ) -> None:
         self.space, self.inner, self.product = space, inner, product
-        self.is_leaf, self.site = is_leaf, site
+        self.memory, self.site = memory, site
         self.parameters: list[Node] = []
         self.instructions: list[Instruction] = []
         self.stores: list[Store] = []
@@ -180,7 +190,7 @@ class Scheduler:
     def _needs(self, point: _Point) -> list[_Point]:
         node, index, guards = point
         primitive = node.primitive
-        if self.is_leaf(storage(node)) or node is self.product:
+        if self.memory.loaded(storage(node)) or node is self.product:
             return []
         if isinstance(primitive, VIEWS):
             inside, valid = through_view(node, index, self.space, self._divide)
@@ -204,10 +214,10 @@ class Scheduler:
     def _build(self, point: _Point, args: list[int]) -> int:
         node, index, guards = point
         primitive, dtype = node.primitive, node.dtype.name
-        if self.is_leaf(storage(node)):
+        if self.memory.loaded(storage(node)):
             return self._load(storage(node), linear(index, node.shape, len(self.space)), guards)
         if node is self.product:
-            if guards or linear(index, node.shape, len(self.space)) != self.position(None):
+            if guards or not self._aligned(node, index, self.position(None)):
                 raise UnfusableError(node)
             return self._emit("product", None, (), self.position(None), (), dtype)
         if isinstance(primitive, VIEWS):
@@ -247,7 +257,7 @@ class Scheduler:
         primitive: Any = node.primitive
         x, labels = node.inputs
         axis, n = primitive.axis, x.shape[primitive.axis]
-        if not self.is_leaf(storage(x)):
+        if not self.memory.stored(storage(x)):
             raise UnfusableError(x)
         checked = self._emit("index", (self.site(node), n), (where,), None, guards, "int64")
         picked = Affine(0, (0,) * len(self.space), ((checked, 1),))
@@ -281,13 +291,19 @@ class Scheduler:
         axes = (primitive.axis,) if isinstance(primitive, ArgReduce) else primitive.axes
         sizes = tuple(x.shape[a] for a in axes)
         inner = math.prod(n for n, flag in zip(self.space, self.inner, strict=True) if flag)
-        aligned = linear(index, node.shape, len(self.space)) == self.outer_position
+        aligned = self._aligned(node, index, self.outer_position)
         if not aligned or math.prod(sizes) != inner or point.guards:
             raise UnfusableError(node)
         swept = iter(split(self.inner_position, sizes, self.space, self._divide))
         kept = iter(index)
         whole = tuple(next(swept) if a in axes else next(kept) for a in range(len(x.shape)))
         return _Point(x, whole, ())
+
+    def _aligned(self, node: Node, index: Index, position: Affine) -> bool:
+        """Whether an index runs through a node's elements in order."""
+        if linear(index, node.shape, len(self.space)) == position:
+            return True
+        return index == split(position, node.shape, self.space, self._divide)
 
     # -- small pieces -----------------------------------------------------------------------------
 

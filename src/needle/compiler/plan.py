@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 from needle.compiler import plan_memory
-from needle.compiler.fuse import Group, fuse, separate
+from needle.compiler.fuse import Group, Memory, fuse, separate
 from needle.compiler.graph import Graph, Node, full, rebuild
 from needle.compiler.lower import Kernels, Lowered
 from needle.compiler.lower_reduce import neutral
@@ -45,9 +45,9 @@ def compile_graph(
     target = target or host()
     graph = distinct_outputs(without_empty(graph))
     ties = {graph.outputs[o]: graph.inputs[i] for o, i in (tied or {}).items()}
-    groups, kept = fuse(graph, ties, fusing=fusing)
+    groups, memory = fuse(graph, ties, fusing=fusing)
     kernels = Kernels(target)
-    lowered = _lower(kernels, groups, kept)
+    lowered = _lower(kernels, groups, memory)
     inputs = tuple(
         ProgramInput(n.shape, n.dtype.name, i in numbers, getattr(n.primitive, "label", ""))
         for i, n in enumerate(graph.inputs)
@@ -69,15 +69,15 @@ def compile_graph(
     return Program(functions, steps, inputs, tuple(outputs), (), arena, header, tuple(kernels.sites))
 
 
-def _lower(kernels: Kernels, groups: list[Group], kept: set[Node]) -> list[Lowered]:
+def _lower(kernels: Kernels, groups: list[Group], memory: Memory) -> list[Lowered]:
     """Lower each group; one that is not aligned is taken apart."""
     lowered: list[Lowered] = []
     for group in groups:
         try:
-            lowered.append(kernels.lower(group, kept))
+            lowered.append(kernels.lower(group, memory))
         except UnfusableError:
-            kept.update(group.members)
-            lowered += [kernels.lower(part, kept) for part in separate(group)]
+            memory.kept.update(group.members)
+            lowered += [kernels.lower(part, memory) for part in separate(group)]
     return lowered
 
 
