@@ -149,7 +149,9 @@ def divide_by_broadcast(p: Binary, node: Node, make: Rewriter) -> Node | None:
     if not isinstance(b.primitive, Broadcast):
         return _divide_by_number(node, make)
     value, limits = scalar(b), np.finfo(node.dtype)
-    if value is not None and not limits.tiny <= 1 / abs(value or math.inf) <= limits.max:
+    if value is not None and not float(limits.tiny) <= 1 / abs(value or math.inf) <= float(
+        limits.max
+    ):
         return None
     inverse = make.unary("reciprocal", b.inputs[0])
     return make.binary("mul", a, make.broadcast(inverse, node.shape))

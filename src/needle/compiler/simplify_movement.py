@@ -29,7 +29,8 @@ Shape = tuple[int, ...]
 def empty_is_constant(p: Primitive, node: Node, make: Rewriter) -> Node | None:
     """A node without elements, or made of none: zeros (ones for a product, a pad's value)."""
     if node.size == 0:
-        return make.full(0, node)
+        done = isinstance(p, Broadcast) and scalar(node) is not None
+        return None if done else make.full(0, node)
     if not node.inputs or any(x.size for x in node.inputs):
         return None
     if isinstance(p, Pad):

@@ -136,10 +136,10 @@ def _terms(x: Node, axes: frozenset[int], make: Rewriter, budget: int) -> list[T
         parts = a + (b if is_fn(x, "add") else _negative(b))
     elif is_fn(x, "mul"):
         sign, outside, inside = _factors(x, axes, budget)
-        depth = max(map(make.depth, outside + inside)) + bool(inside)
+        below = [1 + make.depth(y) for y in inside]
         if len(inside) == 1 and inside[0] is not x:  # sum(inside) may itself come apart
-            inner = _terms(inside[0], axes, make, budget // 2)
-            depth = max([t.depth for t in inner] + [make.depth(v) for v in outside])
+            below = [t.depth for t in _terms(inside[0], axes, make, budget // 2)]
+        depth = max(below + [make.depth(v) for v in outside])
         parts = [Term(sign, outside, inside, depth)]
     else:
         return [whole]
