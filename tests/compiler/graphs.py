@@ -235,6 +235,22 @@ def softmax_loss(n=32, k=10, dtype="float32") -> Graph:
     return make.graph(*cross_entropy(logits, labels))
 
 
+def log_softmax_loss(n=32, k=10, dtype="float32") -> Graph:
+    """-mean(where(one-hot, logsoftmax, 0)) and its gradient by the op's own rule."""
+    make = Inputs(dtype)
+    z, labels = make("logits", n, k), make("labels", n, dtype="uint8")
+    shifted = g.sub(z, spread(g.reduce("max", z, (1,)), z.shape, (1,)))
+    logs = g.unary("log", g.reduce("sum", g.unary("exp", shifted), (1,)))
+    y = g.sub(shifted, spread(logs, z.shape, (1,)))
+    hot = one_hot(labels, k, "bool")
+    total = g.reduce("sum", g.where(hot, y, full_like(y, 0.0)), (0, 1))
+    loss = g.div(total, full_like(total, -float(n)))
+    seed = g.broadcast(g.div(full_like(loss, 1.0), full_like(loss, -float(n))), z.shape)
+    grad = g.where(hot, seed, full_like(seed, 0.0))
+    down = g.mul(g.unary("exp", y), spread(g.reduce("sum", grad, (1,)), z.shape, (1,)))
+    return make.graph(loss, g.add(grad, neg(down)))
+
+
 def adam_update(make: Inputs, params: Sequence[Node], grads: Sequence[Node]) -> list[Node]:
     """Return new parameters and moments; lr and t are lifted numbers, the rest constants."""
     lr, t = make("lr", dtype="float64"), make("t", dtype="float64")
@@ -326,6 +342,7 @@ GRAPHS: dict[str, Callable[..., Graph]] = {
     "layer_norm": layer_norm,
     "batch_norm": batch_norm,
     "softmax_loss": softmax_loss,
+    "log_softmax_loss": log_softmax_loss,
     "adam": adam,
     "mlp_step": mlp_step,
     "mlp_resnet_step": mlp_resnet_step,

@@ -57,8 +57,9 @@ def test_textbook_layer_norm_equals_its_closed_form():
         np.testing.assert_allclose(got, expected, rtol=1e-9, atol=1e-9)
 
 
-def test_textbook_cross_entropy_equals_its_closed_form():
-    graph = GRAPHS["softmax_loss"](dtype="float64")
+@pytest.mark.parametrize("name", ["softmax_loss", "log_softmax_loss"])
+def test_textbook_cross_entropy_equals_its_closed_form(name):
+    graph = GRAPHS[name](dtype="float64")
     logits, labels = sample(graph)
     p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     rows = np.arange(len(labels))

@@ -52,6 +52,17 @@ def softmax_from_lse(x):
     return g.unary("exp", g.sub(x, column(lse, 3)))
 
 
+def softmax_from_log_softmax(x, **_):
+    shifted = g.sub(x, column(g.reduce("max", x, (1,)), 3))
+    logs = g.unary("log", total(g.unary("exp", shifted), 1))
+    return g.unary("exp", g.sub(shifted, column(logs, 3)))
+
+
+def not_a_softmax(x, y, **_):
+    logs = g.unary("log", total(g.unary("exp", y), 1))
+    return g.unary("exp", g.sub(x, column(logs, 3)))
+
+
 # rule -> [(builder, what is left of it)]; builders take x, y (4, 3), r (3,), v (4,), s () and
 # i (4,) int64, b (4, 3) bool. In the text, inputs go by their letters and constants by value.
 CASES = {
@@ -139,7 +150,13 @@ CASES = {
             lambda x, **_: softmax_from_lse(x),
             "mul (exp (sub x (bc (rs (max[1] x))))) "
             "(bc (rs (reciprocal (sum[1] (exp (sub x (bc (rs (max[1] x)))))))))",
-        )
+        ),
+        (
+            softmax_from_log_softmax,
+            "mul (exp (sub x (bc (rs (max[1] x))))) "
+            "(bc (rs (reciprocal (sum[1] (exp (sub x (bc (rs (max[1] x)))))))))",
+        ),
+        (not_a_softmax, "exp (sub x (bc (rs (log (sum[1] (exp y))))))"),
     ],
     "empty_is_constant": [
         (lambda x, **_: g.unary("exp", g.slice_(x, (0, 0), (0, 3))), "0.0"),

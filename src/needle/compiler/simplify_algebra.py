@@ -207,25 +207,30 @@ def where_decided(p: Where, node: Node, make: Rewriter) -> Node | None:
 
 
 def softmax_from_logsumexp(p: Unary, node: Node, make: Rewriter) -> Node | None:
-    """exp(z - (log(s) + max z)) -> exp(z - max z) * (1 / s): the exponentials of s serve again.
+    """exp(a - log s) -> e * (1 / s) where s = sum(e), e = exp(a): the exponentials serve again.
 
-    Two roundings more in the product, one less in the argument of exp.
+    Likewise exp(z - (log s + t)) where e = exp(z - t). Two roundings more in the product, one or
+    two fewer in the argument of exp.
     """
     if not is_fn(node, "exp") or not is_fn(node.inputs[0], "sub"):
         return None
-    z, lse = node.inputs[0].inputs
-    if not isinstance(lse.primitive, Broadcast) or not is_fn(_under_views(lse), "add"):
-        return None
-    column, terms = lse.inputs[0].shape, _under_views(lse).inputs
-    for log, top in (terms, terms[::-1]):
-        largest = _under_views(top)
-        if not is_fn(log, "log") or largest.primitive.name != "max" or z not in largest.inputs:
+    z, spread = node.inputs[0].inputs
+    lse = _under_views(spread)
+    for log in lse.inputs if is_fn(lse, "add") else (lse,):
+        total = _under_views(log.inputs[0]) if is_fn(log, "log") else None
+        if total is None or total.primitive.name != "sum" or not is_fn(total.inputs[0], "exp"):
             continue
-        top_row, total = make.reshape(top, column), make.reshape(log.inputs[0], column)
-        exps = make.unary("exp", make.binary("sub", z, make.broadcast(top_row, node.shape)))
-        inverse = make.broadcast(make.unary("reciprocal", total), node.shape)
-        return make.binary("mul", exps, inverse)
+        (exps,) = total.inputs
+        shift = next((x for x in lse.inputs if x is not log), None) if log is not lse else None
+        if exps.inputs[0] is z if shift is None else _is_difference(exps.inputs[0], z, shift):
+            inverse = make.unary("reciprocal", make.reshape(total, spread.inputs[0].shape))
+            return make.binary("mul", exps, make.broadcast(inverse, node.shape))
     return None
+
+
+def _is_difference(node: Node, a: Node, b: Node) -> bool:
+    """Whether `node` is a - b, b being broadcast."""
+    return is_fn(node, "sub") and node.inputs[0] is a and _under_views(node.inputs[1]) is b
 
 
 def _under_views(node: Node) -> Node:
