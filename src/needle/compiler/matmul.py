@@ -32,6 +32,7 @@ Split = Literal["rows", "columns"]
 
 _MOST_BLOCKS = 32  # blocks of one matrix: enough for 16 threads, few enough for partials
 _STAGE_ROWS = 256  # rows of partial sums kept between two blocks of K
+_PACK_ROWS = 64  # rows that share a packed panel: packing costs about 8 rows' work
 
 
 @dataclass(frozen=True)
@@ -84,8 +85,12 @@ class MatMulPlan:
     @property
     def tiles_per_block(self) -> int:
         """Tiles of rows in a block when rows are split."""
-        fewest = _STAGE_ROWS // self.height if self.k_blocks > 1 else 1
-        return max(fewest, -(-self.tiles // _MOST_BLOCKS), self._batch_share(self.tiles))
+        share = max(-(-self.tiles // _MOST_BLOCKS), self._batch_share(self.tiles))
+        if self.k_blocks == 1:
+            return share
+        # Each block packs B again, and keeps its partial sums in the stage.
+        most = _STAGE_ROWS // self.height
+        return max(1, min(most, max(share, _PACK_ROWS // self.height)))
 
     @property
     def panels_per_block(self) -> int:
@@ -172,7 +177,8 @@ def plan_matmul(
     k_blocks = -(-k * panel_bytes // (target.l2 // 2))
     pack = _packs(target, m, n, k, dtype, transpose_b) or k_blocks > 1
     if split is None:
-        split = "columns" if pack and n >= 4 * vectors * lanes else "rows"
+        enough = (2 if k_blocks > 1 else 4) * vectors * lanes
+        split = "columns" if pack and n >= enough else "rows"
     return MatMulPlan(m, n, k, batch, dtype, transpose_a, transpose_b, split,
                       lanes, height, vectors, pack, k_blocks)  # fmt: skip
 
@@ -189,11 +195,12 @@ def _packs(target: Target, m: int, n: int, k: int, dtype: str, transpose_b: bool
 
 def _tile_shape(target: Target, m: int, column_vectors: int, k: int) -> tuple[int, int]:
     """Height and width (in vectors) of the tile with the fewest cycles for the whole product."""
+    factors = 1 if target.vector_bits > 128 else 4  # registers for elements of A, loaded ahead
     shapes = [
         (height, vectors)
         for vectors in range(1, 5)
         for height in range(1, 17)
-        if height * vectors + vectors + 1 <= target.registers
+        if height * vectors + vectors + factors <= target.registers
     ]
     height, vectors = min(shapes, key=lambda shape: _cycles(shape, m, column_vectors, k))
     return -(-m // -(-m // height)), vectors
