@@ -3,7 +3,9 @@
 `import needle as ndl`
 """
 
-from needle import autograd, ops
+from typing import NoReturn
+
+from needle import autograd, backend_numpy, data, init, models, nn, ops, optim
 from needle.autograd import Op, Tensor, TensorOp, TensorTuple, TensorTupleOp, Value, no_grad
 from needle.backend.device import (
     Device,
@@ -14,6 +16,9 @@ from needle.backend.device import (
     cuda,
     default_device,
 )
+from needle.errors import PrecisionWarning
+from needle.init import ones, ones_like, zeros, zeros_like
+from needle.names import unknown
 from needle.ops import (
     Abs,
     AddScalar,
@@ -119,3 +124,7 @@ from needle.ops import (
 )
 
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> NoReturn:
+    raise unknown(__name__, name)

@@ -1,0 +1,62 @@
+"""Names that people look for here and find elsewhere: one table, one error text."""
+
+from __future__ import annotations
+
+ELSEWHERE = {
+    "needle": {
+        "manual_seed": "numpy.random.seed(n)",
+        "tensor": "ndl.Tensor(...)",
+        "as_tensor": "ndl.Tensor(...)",
+        "from_numpy": "ndl.Tensor(array)",
+        "array": "ndl.Tensor(...)",
+        "zeros_": "ndl.zeros(...)",
+        "rand": "ndl.init.rand(...)",
+        "randn": "ndl.init.randn(...)",
+        "full": "ndl.init.constant(*shape, c=value)",
+        "arange": "ndl.Tensor(numpy.arange(...))",
+        "cat": "ndl.concat(list, axis)",
+        "mm": "ndl.matmul(a, b)",
+        "sum": "ndl.summation(t, axes)",
+        "mul": "ndl.multiply(a, b)",
+        "log_softmax": "ndl.logsoftmax(t, axis)",
+        "grad": "loss.backward(), then t.grad",
+        "float32": '"float32"',
+        "float64": '"float64"',
+        "device": "ndl.cpu()",
+        "compile": "ndl.jit",
+        "utils": "ndl.data for loaders, ndl.training for training",
+    },
+    "needle.nn": {
+        "CrossEntropyLoss": "nn.SoftmaxLoss()",
+        "NLLLoss": "nn.SoftmaxLoss(), which takes logits",
+        "LayerNorm": "nn.LayerNorm1d(dim)",
+        "BatchNorm": "nn.BatchNorm1d(dim)",
+        "Conv2d": "nn.Conv(in_channels, out_channels, kernel_size)",
+        "MultiheadAttention": "nn.MultiHeadAttention",
+        "ModuleList": "a list: modules are found in lists",
+        "ModuleDict": "a dict: modules are found in dicts",
+        "ParameterList": "a list: parameters are found in lists",
+        "Dropout1d": "nn.Dropout(p)",
+        "functional": "ndl.ops",
+        "init": "ndl.init",
+        "utils": "ndl.optim.clip_grad_norm for clipping",
+        "L1Loss": "ndl.ops.abs(a - b).mean()",
+        "LogSoftmax": "ndl.ops.logsoftmax(x)",
+        "Softmax": "ndl.ops.softmax(x)",
+    },
+    "needle.optim": {
+        "clip_grad_norm_": "optim.clip_grad_norm(params, max_norm)",
+        "clip_grad_value_": "optim.clip_grad_value(params, clip_value)",
+        "StepLR": "optim.lr_scheduler.StepLR",
+        "CosineAnnealingLR": "optim.lr_scheduler.CosineAnnealingLR",
+        "OneCycleLR": "optim.lr_scheduler.OneCycleLR",
+        "LinearLR": "optim.lr_scheduler.LinearLR",
+    },
+}
+
+
+def unknown(module: str, name: str) -> AttributeError:
+    """Make the error for a name that `module` lacks: it says where to look, where the table knows."""
+    way = ELSEWHERE.get(module, {}).get(name)
+    hint = f"; needle's way: {way}" if way else ""
+    return AttributeError(f"module {module!r} has no attribute {name!r}{hint}", name=name)

@@ -1,0 +1,111 @@
+"""Which modules are being called, per Python thread, so that errors and warnings name the layer."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import warnings
+import weakref
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from needle.errors import ArgumentError, DtypeError, NeedleError, PrecisionWarning, ShapeError
+
+if TYPE_CHECKING:
+    from needle.nn.module import Module
+
+
+class _Calls(threading.local):
+    def __init__(self) -> None:
+        self.stack: list[Module] = []
+        self.widened = False  # a layer met float64 in the outermost call that is running
+
+
+calls = _Calls()
+_warned: weakref.WeakSet[Module] = weakref.WeakSet()
+
+
+def describe(module: Module) -> str:
+    """Return a module's class and sizes: `Linear 64 -> 10`."""
+    return f"{type(module).__name__} {module.extra_repr()}".rstrip()
+
+
+def where(module: Module) -> str:
+    """Return the path of a module that is being called: `model.2 (Linear 64 -> 10)`.
+
+    Names are looked up here, when something went wrong, so that a call costs two list operations.
+    A layer that is called by itself is named without a path.
+    """
+    stack = calls.stack
+    if not stack or stack[-1] is not module or (len(stack) == 1 and not module.children()):
+        return describe(module)
+    names = ["model", *[_name(child, parent) for parent, child in pairwise(stack)]]
+    return f"{'.'.join(names)} ({describe(module)})"
+
+
+def _name(child: Module, parent: Module) -> str:
+    for name, module in parent.named_modules():
+        if module is child:
+            return name or type(child).__name__
+    return type(child).__name__
+
+
+def fail(module: Module, kind: type[NeedleError], text: str) -> NeedleError:
+    """Make an error that names the module."""
+    error = kind(text)
+    error.module_path = where(module)
+    return error
+
+
+def check_array(module: Module, x: Any) -> None:
+    """Raise DtypeError unless `x` is a Tensor or an array of numbers."""
+    if not hasattr(x, "dtype") or not hasattr(x, "shape"):
+        hint = "; write ndl.Tensor([...])" if isinstance(x, list | tuple) else ""
+        raise fail(module, DtypeError, f"expected a Tensor or an array, got {x!r:.60}{hint}")
+    if x.dtype.kind not in "biuf":
+        raise fail(module, DtypeError, f"expected numbers, got dtype {x.dtype}")
+
+
+def check_last_axis(module: Module, x: Any, size: int, hint: str = "") -> None:
+    """Raise ShapeError unless the last axis of `x` has `size` elements."""
+    check_array(module, x)
+    if len(x.shape) == 0 or x.shape[-1] != size:
+        text = f"expected last axis {size}, got {tuple(x.shape)}"
+        if hint and len(x.shape) > 0:
+            text += f"; pass {hint}={x.shape[-1]} or reshape"
+        raise fail(module, ShapeError, text)
+
+
+def check_size(name: str, value: Any) -> int:
+    """Return a layer's size as an int; ArgumentError unless it is an integer of at least 1."""
+    if not isinstance(value, int | np.integer) or value < 1:
+        raise ArgumentError(f"{name} of at least 1, got {value!r}")
+    return int(value)
+
+
+def warn_precision(module: Module, x: Any, weight: Any) -> None:
+    """Warn, once per module, where a float64 input widens a layer of float32.
+
+    The layers behind it get float64 too, as a consequence: they say nothing in that call.
+    """
+    if x.dtype != np.float64 or weight.dtype != np.float32:
+        return
+    first, calls.widened = not calls.widened, bool(calls.stack)
+    if first and module not in _warned:
+        _warned.add(module)
+        warnings.warn(
+            f"{where(module)}: float64 input, float32 weight: computing in float64; "
+            'pass x.astype("float32")',
+            PrecisionWarning,
+            stacklevel=_frames_inside(),
+        )
+
+
+def _frames_inside() -> int:
+    """Count the frames up to the first one outside needle, which the warning should point to."""
+    count, frame = 0, sys._getframe(1)
+    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] == "needle":
+        count, frame = count + 1, frame.f_back
+    return count + 1
