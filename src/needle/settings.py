@@ -16,7 +16,8 @@ class Settings:
     """All settings; the environment variable and the default of each stand beside it.
 
     `num_threads`: threads of a compiled program (``NEEDLE_NUM_THREADS``; 0: all usable cores).
-    `oversubscribe`: whether `num_threads` may exceed the usable cores (no variable; for tests).
+    `exact_threads`: run on exactly `num_threads` threads, even where there are fewer cores or one
+    thread would be faster (no variable; for tests).
     `jit`: whether compiled functions compile (``NEEDLE_JIT``; 1).
     `check`: 1 compares each compiled call with the interpreter, 2 with an eager run too
     (``NEEDLE_CHECK``; 0).
@@ -32,7 +33,7 @@ class Settings:
     """
 
     num_threads: int = 0
-    oversubscribe: bool = False
+    exact_threads: bool = False
     jit: bool = True
     check: int = 0
     cache: str = ""

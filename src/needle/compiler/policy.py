@@ -46,7 +46,7 @@ class ThreadPolicy:
 
     def is_long(self) -> bool:
         """Whether the program is worth waiting for sleeping workers."""
-        return int(self._words[Word.ESTIMATE]) >= SHORT * self._rate
+        return bool(self._words[Word.ESTIMATE] >= self._words[Word.SHORT])
 
     def start(self, threads: int, ticks_per_second: float) -> None:
         """Begin on `threads` threads; until the first call, a guess says how long a call takes."""
@@ -56,9 +56,10 @@ class ThreadPolicy:
         self._set(threads)
 
     def fix(self) -> None:
-        """Keep all threads, whatever the waits are."""
+        """Keep all threads, however long they wait, and wait for workers that sleep."""
         self._set(self._most)
         self._words[Word.CALL_LIMIT] = self._words[Word.WAIT_LIMIT] = NEVER
+        self._words[Word.SHORT] = 0
 
     def review(self, now: float | None = None) -> None:
         """Look at the counters; called when they are full."""
@@ -85,6 +86,7 @@ class ThreadPolicy:
         for word in (Word.CALLS, Word.WAITED, Word.ELAPSED):
             self._words[word] = 0
         self._words[Word.THREADS] = threads
+        self._words[Word.SHORT] = int(SHORT * self._rate)
         self._words[Word.CALL_LIMIT] = REVIEW_CALLS if self._most > 1 else NEVER
         wait = REVIEW_WAIT * self._rate if threads > 1 else 0
         self._words[Word.WAIT_LIMIT] = int(wait) or NEVER

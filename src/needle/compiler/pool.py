@@ -56,7 +56,6 @@ class Pool:
         rate = self.ticks_per_second()
         for word, seconds in (
             (Control.SPIN, SPIN),
-            (Control.SHORT, SHORT),
             (Control.BARRIER_SPIN, BARRIER_SPIN),
         ):
             self.control[word] = int(seconds * rate)
@@ -127,7 +126,7 @@ def current() -> Pool:
 def thread_count() -> int:
     """How many threads programs run on under the settings in force."""
     chosen, cores = settings.current().num_threads, usable_cores()
-    if settings.current().oversubscribe:
+    if settings.current().exact_threads:
         return min(chosen or cores, MAX_THREADS)
     return min(chosen or cores, cores, MAX_THREADS)
 

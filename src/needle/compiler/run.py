@@ -152,6 +152,11 @@ class BoundProgram:
         for k in range(len(self._results)):
             self._renew(k)
 
+    @property
+    def threads_used(self) -> int:
+        """How many threads the last call ran on."""
+        return int(self._words[Word.USED])
+
     def vouch(self, output: int, references: int) -> None:
         """Let `references` more references to a result not keep it from being overwritten."""
         self._result_limits[self._result_at.index(output)] = _own_references() + 1 + references
@@ -182,6 +187,8 @@ class BoundProgram:
         _arena.reserve(self.program.arena)
         self._slots[0] = address(_arena.array)
         self._threads.start(threads, pool.ticks_per_second())
+        if settings.current().exact_threads:
+            self._threads.fix()
         self._prepared = (pool, settings.current(), _arena.generation)
 
     def _bind(self, arrays: Sequence[np.ndarray]) -> None:
@@ -256,7 +263,7 @@ class BoundProgram:
                         break
         finally:
             self._words[Word.TIMES] = 0
-            self._threads.start(pools.thread_count(), pool.ticks_per_second())
+            self._prepared = (None, None, -1)
         return np.diff(times, axis=1) / pool.ticks_per_second()
 
 

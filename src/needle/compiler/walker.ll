@@ -401,7 +401,7 @@ define i64 @needle_run(ptr %control, ptr %program) {
 entry:
   call void @bind(ptr %program)
   %busy.at = getelementptr i64, ptr %control, i64 CONTROL.BUSY
-  %short.at = getelementptr i64, ptr %control, i64 CONTROL.SHORT
+  %short.at = getelementptr i64, ptr %program, i64 PROGRAM.SHORT
   %threads.at = getelementptr i64, ptr %program, i64 PROGRAM.THREADS
   %estimate.at = getelementptr i64, ptr %program, i64 PROGRAM.ESTIMATE
   %used.at = getelementptr i64, ptr %program, i64 PROGRAM.USED

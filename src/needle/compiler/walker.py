@@ -25,8 +25,7 @@ class Control(enum.IntEnum):
 
     BUSY = 0
     SPIN = 1
-    SHORT = 2
-    BARRIER_SPIN = 3
+    BARRIER_SPIN = 2
     ARRIVED = LINE
     SINCE = LINE + 1
     PHASE = 2 * LINE
@@ -85,6 +84,7 @@ class Word(enum.IntEnum):
     ESTIMATE = 14
     USED = 15
     BEST = 16
+    SHORT = 17
 
 
 class Flag(enum.IntFlag):
