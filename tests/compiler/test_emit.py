@@ -9,7 +9,7 @@ from needle.compiler.emit import Module
 from needle.compiler.emit_numpy import apply, cast
 from needle.compiler.native import assembly
 from needle.compiler.target import host, named
-from tests.compiler.native_helper import RUNNABLE, compiled, elementwise, inner_loops
+from tests.compiler.native_helper import RUNNABLE, compiled, elementwise, guarded, inner_loops
 
 FLOATS, SIGNED = ("float32", "float64"), ("int8", "int16", "int32", "int64")
 UNSIGNED = ("uint8", "uint16", "uint32", "uint64")
@@ -121,7 +121,7 @@ def test_loads_and_stores_of_every_tail_touch_only_their_elements(dtype, target)
         def write(b, p, q, count=count):
             b.sweep(count, width, lambda i, m: b.store(b.load(p, i, dtype, width, m), q, i, m))
 
-        x, out = np.ones(count, dtype), np.zeros(count + width, dtype)
+        x, out = guarded(np.ones(count, dtype)), np.zeros(count + width, dtype)
         compiled(2, write, target)(x, out)
         assert out[:count].all() and not out[count:].any()
 
