@@ -116,10 +116,10 @@ def check(graph: Graph, arrays: Sequence[np.ndarray], run: Run) -> str | None:
         if node.dtype.kind != "f":
             wrong = a != b
         else:
-            b32 = b.astype(node.dtype)
-            same = (a == b32) | (np.isnan(a) & np.isnan(b32))
             slack = 16 * limit + 4 * float(np.finfo(node.dtype).tiny)
             with np.errstate(all="ignore"):
+                narrow = b.astype(node.dtype)
+                same = (a == narrow) | (np.isnan(a) & np.isnan(narrow))
                 wrong = ~same & ~(np.abs(a - b) <= slack)
         if np.any(wrong):
             where = tuple(int(n[0]) for n in np.nonzero(np.atleast_1d(wrong)))

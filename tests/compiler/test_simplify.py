@@ -278,9 +278,26 @@ CASES = {
             "matmul[TN] x y",
         )
     ],
+    "one_hot_in_32_bits": [
+        (
+            lambda i, **_: g.compare("eq", column(i, 4), g.iota((4, 4), 1, "int64")),
+            "eq (bc (rs (cast[int32] (min (max i -1) 4)))) iota",
+        ),
+        (
+            lambda b, **_: hot(g.reshape(g.cast(b, "int64"), (12,)), 4),
+            "cast[float32] (eq (bc (rs (cast[int32] b))) iota)",
+        ),
+        (
+            lambda i, **_: g.compare("lt", column(i, 4), g.iota((4, 4), 1, "int64")),
+            "lt (bc (rs i)) iota",
+        ),
+    ],
     "one_hot_matmul": [
-        (lambda x, i, **_: g.matmul(hot(i, 4), x), "gather[0] x i"),
-        (lambda x, i, **_: g.matmul(hot(i, 5), x, transpose_a=True), "scatteradd[0, 5] x i"),
+        (lambda x, i, **_: g.matmul(hot(i, 4), x), "gather[0] x (cast[int32] (min (max i -1) 4))"),
+        (
+            lambda x, i, **_: g.matmul(hot(i, 5), x, transpose_a=True),
+            "scatteradd[0, 5] x (cast[int32] (min (max i -1) 5))",
+        ),
     ],
 }  # fmt: skip
 

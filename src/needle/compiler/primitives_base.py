@@ -19,6 +19,7 @@ Shape = tuple[int, ...]
 Signature = tuple[Shape, np.dtype]
 
 BOOL = np.dtype(bool)
+INT32 = np.dtype(np.int32)
 INT64 = np.dtype(np.int64)
 UINT32 = np.dtype(np.uint32)
 UINT64 = np.dtype(np.uint64)

@@ -62,7 +62,7 @@ RULES: Mapping[type[Primitive], Sequence[Rule]] = {
         algebra.negation_out_of_constant,
         movement.move_after_elementwise,
     ),
-    Compare: (*_ELEMENTWISE, movement.move_after_elementwise),
+    Compare: (*_ELEMENTWISE, matmul.one_hot_in_32_bits, movement.move_after_elementwise),
     Where: (*_ELEMENTWISE, algebra.where_decided, movement.move_after_elementwise),
     Cast: (*_ELEMENTWISE, algebra.cast_of_cast, movement.move_after_elementwise),
     Broadcast: (*_EMPTY, movement.compose_broadcasts),

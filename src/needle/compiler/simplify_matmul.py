@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from needle.compiler.graph import Node
 from needle.compiler.primitives import (
     Broadcast,
@@ -14,9 +16,13 @@ from needle.compiler.primitives import (
     MatMul,
     Permute,
     Reduce,
+    Reshape,
     ScatterAdd,
 )
+from needle.compiler.primitives_base import INT32
 from needle.compiler.simplify_rewriter import Rewriter, stretched_axes
+
+SMALL_INTEGERS = frozenset(map(np.dtype, ("bool", "int8", "uint8", "int16", "uint16", "int32")))
 
 
 def _matrix_transposed(node: Node) -> Node | None:
@@ -83,19 +89,44 @@ def sum_of_matmuls(p: Reduce, node: Node, make: Rewriter) -> Node | None:
     return make(x.primitive, *joined)
 
 
+def _one_hot_parts(node: Node) -> tuple[Node, Node] | None:
+    """Return index and count where `node` compares indices with 0, 1, ... along its last axis."""
+    last = len(node.shape) - 1
+    for index, count in (node.inputs, node.inputs[::-1]):
+        is_count = isinstance(count.primitive, Iota) and count.primitive.axis == last
+        is_index = index.dtype.kind in "iu" and isinstance(index.primitive, Broadcast)
+        if is_count and is_index and stretched_axes(index) == (last,):
+            return index.inputs[0], count
+    return None
+
+
+def one_hot_in_32_bits(p: Compare, node: Node, make: Rewriter) -> Node | None:
+    """int64 index == 0, 1, ..., n - 1 -> the same in int32, the index clipped to -1..n before.
+
+    As wide as float32, so that a comparison fills no more vectors than what it selects from.
+    """
+    parts = _one_hot_parts(node) if p.fn in ("eq", "ne") else None
+    if parts is None or node.inputs[0].dtype.itemsize < 8 or node.shape[-1] >= 2**31 - 1:
+        return None
+    index, inner = parts[0], parts[0]
+    while isinstance(inner.primitive, Reshape):
+        inner = inner.inputs[0]
+    if not (isinstance(inner.primitive, Cast) and inner.inputs[0].dtype in SMALL_INTEGERS):
+        if index.dtype.kind == "i":
+            index = make.binary("max", index, make.full(-1, index))
+        index = make.binary("min", index, make.full(node.shape[-1], index))
+    narrow = make.broadcast(make.cast(index, INT32), node.shape)
+    return make(p, narrow, make(Iota(node.shape, len(node.shape) - 1, INT32)))
+
+
 def one_hot_index(node: Node, make: Rewriter) -> Node | None:
     """Return the indices where `node` is a one-hot array over its last axis, else None."""
     if isinstance(node.primitive, Cast):
         node = node.inputs[0]
     if not isinstance(node.primitive, Compare) or node.primitive.fn != "eq":
         return None
-    for labels, counts in (node.inputs, node.inputs[::-1]):
-        last = len(node.shape) - 1
-        is_count = isinstance(counts.primitive, Iota) and counts.primitive.axis == last
-        is_index = labels.dtype.kind in "iu" and isinstance(labels.primitive, Broadcast)
-        if is_count and is_index and stretched_axes(labels) == (last,):
-            return make.reshape(labels.inputs[0], node.shape[:-1])
-    return None
+    parts = _one_hot_parts(node)
+    return make.reshape(parts[0], node.shape[:-1]) if parts else None
 
 
 def one_hot_matmul(p: MatMul, node: Node, make: Rewriter) -> Node | None:
