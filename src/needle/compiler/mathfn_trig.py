@@ -44,7 +44,7 @@ def _circular(b: Builder, x: Value, fn: str) -> Value:
     n, quarter = to_integer(b, x * (2 / math.pi))
     r = x
     for part in _HALF_PI[x.dtype]:
-        r = b.fma(n, -part, r)
+        r = b.intrinsic("fma", n, -part, r)  # exact: n pi / 2 cancels
     result = _of_quarter(b, r, quarter, fn)
     far = b.compare("ge", b.intrinsic("fabs", x), _NEAR[x.dtype])
     large = _large_function(b, x, fn)
