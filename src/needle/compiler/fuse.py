@@ -2,18 +2,18 @@
 
 Nodes are taken in order; each joins the group of a node it reads, or of another reader of the same
 array, where one loop nest can serve both and no cycle between kernels would arise; otherwise it
-starts a group. What is kept in memory afterwards is decided by `needed`: nodes that another group
-reads, except where reading their operands instead costs no more bytes.
+starts a group. Then whole groups are joined (`fuse_merge`), and it is decided what is kept in
+memory and what is computed again where it is used (`fuse_memory`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 
+from needle.compiler import fuse_memory, fuse_merge
+from needle.compiler.fuse_group import MOST_MEMBERS, Group, Groups, Memory
 from needle.compiler.fuse_rules import (
     Edge,
-    Pattern,
     all_edges,
     edges,
     is_map,
@@ -21,80 +21,53 @@ from needle.compiler.fuse_rules import (
     is_source,
     is_view,
     outer_size,
+    parallel,
     reduce_pattern,
     stored_operands,
     total_size,
 )
 from needle.compiler.graph import Graph, Node
 from needle.compiler.lower_schedule import storage
-from needle.compiler.primitives import Input, MatMul
-
-MOST_MEMBERS = 100
-"""Nodes of a kernel: LLVM's time grows faster than their number."""
+from needle.compiler.primitives import Input, MatMul, Reshape
 
 
-@dataclass
-class Memory:
-    """Which nodes have a buffer. `copied` ones are moved or repeated values: whoever can computes
-    them again, since the copy may be made later than what it copies.
+def fuse(
+    graph: Graph, tied: Iterable[Node] = (), *, fusing: bool = True
+) -> tuple[list[Group], Memory]:
+    """Return the groups in an order that respects what they read, and the nodes kept in memory.
+
+    Outputs must be distinct in memory and no inputs. Without `fusing` each node is a group.
     """
-
-    kept: set[Node]
-    copied: set[Node]
-
-    def loaded(self, node: Node) -> bool:
-        """Whether a loop nest reads the node from memory."""
-        return node in self.kept and node not in self.copied
-
-
-@dataclass(eq=False)
-class Group:
-    """The nodes of one kernel.
-
-    `kind` is "nest", "matmul" or "special" (one node with a kernel of its own). Nodes in `outer`
-    have one value per outer position of the pattern; the others one per position. `state` marks the
-    last phase, in which the inputs that hold state are overwritten.
-    """
-
-    kind: str
-    size: int
-    pattern: Pattern | None
-    state: bool
-    number: int
-    members: list[Node] = field(default_factory=list)
-    outer: set[Node] = field(default_factory=set)
-    outputs: list[Node] = field(default_factory=list)
-    before: int = 0
-    users: set[Group] = field(default_factory=set)
-
-    @property
-    def space(self) -> Pattern:
-        """The iteration space: the pattern, or all elements in order."""
-        return self.pattern if self.pattern is not None else ((self.size, False),)
-
-    def __repr__(self) -> str:
-        return f"<{self.kind} {self.space} {' '.join(n.primitive.name for n in self.members)}>"
+    fuser = Fuser(graph, tied, fusing)
+    if fusing:
+        fuse_merge.merge(fuser.groups)
+    groups = list(fuser.groups.alive())
+    kept = fuse_memory.kept_nodes(groups, graph, recompute=fusing)
+    for group in groups:
+        group.outputs = [node for node in group.members if node in kept]
+    ordered = sorted(groups, key=lambda g: (g.state, g.before.bit_count(), g.number))
+    return [g for g in ordered if g.outputs], Memory(kept, fuser.copied)
 
 
 class Fuser:
     """Builds the groups of a graph, node by node."""
 
-    def __init__(self, graph: Graph, tied: Iterable[Node] = (), fusing: bool = True) -> None:
-        self.graph, self.fusing = graph, fusing
-        self.groups: list[Group] = []
-        self.home: dict[Node, Group] = {}
-        self.readers: dict[Node, list[Group]] = {}
+    def __init__(self, graph: Graph, tied: Iterable[Node], fusing: bool) -> None:
+        self.fusing = fusing
+        self.groups = Groups()
         self.state = _state_nodes(graph, set(tied))
         self.inlined: set[Node] = set()
         self.copied: set[Node] = set()
-        for node in graph.nodes():
+        self.users = graph.users()
+        self.outputs = {storage(n) for n in graph.outputs}
+        nodes = graph.nodes()
+        self.groups.number_nodes(nodes)
+        for node in nodes:
             if node.size and not (is_view(node) or is_source(node) or self._inline(node)):
                 self._place(node)
         for node in map(storage, graph.outputs):
-            if node.size and node not in self.home:
+            if node.size and node not in self.groups.home:
                 self._copy(node)
-
-    # -- placing nodes ----------------------------------------------------------------------------
 
     def _inline(self, node: Node) -> bool:
         """Whether a node is computed wherever it is used: scalars made of inputs alone."""
@@ -107,61 +80,39 @@ class Fuser:
     def _copy(self, node: Node) -> None:
         """A kernel that writes out a view, a literal or an inlined node."""
         self.copied.add(node)
-        self._new("nest", node, list(edges(node)))
+        self._start("nest", node, list(edges(node)))
 
     def _place(self, node: Node) -> None:
         for x in stored_operands(node):
-            if x not in self.home and not isinstance(x.primitive, Input):
+            if x not in self.groups.home and not isinstance(x.primitive, Input):
                 self._copy(x)
         reads = all_edges(node)
         if not (is_map(node) or is_reduce(node)):
-            self._new("matmul" if isinstance(node.primitive, MatMul) else "special", node, reads)
+            self._start("matmul" if isinstance(node.primitive, MatMul) else "special", node, reads)
             return
         for group in self._candidates(node, reads) if self.fusing else ():
             if self._join(group, node, reads):
                 return
-        group = self._new("nest", node, reads)
-        if is_reduce(node):
-            group.pattern, group.size = reduce_pattern(node), node.inputs[0].size
+        self._start("nest", node, reads)
+
+    def _start(self, kind: str, node: Node, reads: list[Edge]) -> None:
+        pattern = reduce_pattern(node) if is_reduce(node) else None
+        size = node.size if pattern is None else node.inputs[0].size
+        group = self.groups.new(kind, size, pattern, node in self.state)
+        if pattern is not None:
             group.outer.add(node)
-
-    def _new(self, kind: str, node: Node, reads: list[Edge]) -> Group:
-        state = node in self.state
-        group = Group(kind, node.size, None, state, len(self.groups))
-        self.groups.append(group)
-        self._add(group, node, reads)
-        return group
-
-    def _add(self, group: Group, node: Node, reads: list[Edge]) -> None:
-        group.members.append(node)
-        self.home[node] = group
-        before = 0
-        for source, _, _ in reads:
-            self.readers.setdefault(source, []).append(group)
-            other = self.home.get(source)
-            if other is not None and other is not group:
-                before |= other.before | 1 << other.number
-                other.users.add(group)
-        self._depend(group, before)
-
-    def _depend(self, group: Group, before: int) -> None:
-        """Record what a group comes after, in it and in all that come after it."""
-        stack = [group]
-        while stack:
-            top = stack.pop()
-            if before & ~top.before:
-                top.before |= before
-                stack.extend(top.users)
+        self.groups.add(group, node, reads)
 
     def _candidates(self, node: Node, reads: list[Edge]) -> Iterator[Group]:
         """Groups the node may join, the latest producer first, then readers of the same arrays."""
-        producers = {self.home[e.source] for e in reads if e.source in self.home}
+        home = self.groups.home
+        producers = {home[e.source] for e in reads if e.source in home}
         yield from sorted(producers, key=lambda g: (-g.before.bit_count(), -g.number))
         size = node.inputs[0].size if is_reduce(node) else node.size
         seen = set(producers)
         for source, kind, _ in reads:
             if kind == "same" and source.size == size:
-                for group in reversed(self.readers.get(source, ())[-4:]):
+                for group in reversed(self.groups.readers.get(source, ())[-4:]):
                     if group not in seen and group.size == size:
                         seen.add(group)
                         yield group
@@ -169,26 +120,36 @@ class Fuser:
     def _join(self, group: Group, node: Node, reads: list[Edge]) -> bool:
         if group.state != (node in self.state) or len(group.members) >= MOST_MEMBERS:
             return False
-        level = _level(group, node, [e for e in reads if self.home.get(e.source) is group])
-        if level is None or self._cyclic(group, reads):
+        inside = [e for e in reads if self.groups.home.get(e.source) is group]
+        if group.kind == "matmul" and not self._ends_product(node, inside):
+            return False
+        level = _level(group, node, inside)
+        if level is None or self.groups.cyclic(group, reads):
             return False
         if is_reduce(node):
             group.pattern = reduce_pattern(node)
         if level == "outer":
             group.outer.add(node)
-        self._add(group, node, reads)
+        self.groups.add(group, node, reads)
         return True
 
-    def _cyclic(self, group: Group, reads: list[Edge]) -> bool:
-        """Whether something the node reads comes after the group."""
-        others = (self.home.get(e.source) for e in reads)
-        return any(o is not None and o is not group and o.before >> group.number & 1 for o in others)
 
-    # -- the result -------------------------------------------------------------------------------
+    def _ends_product(self, node: Node, inside: list[Edge]) -> bool:
+        """Whether work on a product is better done in its epilogue than where its result is read.
 
-    def ordered(self) -> list[Group]:
-        """Groups after those they read; what writes state comes last."""
-        return sorted(self.groups, key=lambda g: (g.state, g.before.bit_count(), g.number))
+        It is where nobody else reads the product, and where the result must be in memory anyway.
+        """
+        alone = all(len(self.users[e.source]) == 1 for e in inside)
+        stored = any(storage(x) is node for u in self._readers(node) for x in stored_operands(u))
+        return alone or stored or node in self.outputs
+
+    def _readers(self, node: Node) -> list[Node]:
+        """The users of a node and of its reshapes."""
+        found, stack = [], [node]
+        while stack:
+            for user in self.users[stack.pop()]:
+                (stack if isinstance(user.primitive, Reshape) else found).append(user)
+        return found
 
 
 def _level(group: Group, node: Node, inside: list[Edge]) -> str | None:
@@ -215,18 +176,12 @@ def _reduce_level(group: Group, node: Node, inside: list[Edge]) -> str | None:
     pattern = reduce_pattern(node)
     if group.kind != "nest" or group.size != total_size(pattern):
         return None
-    if group.pattern not in (None, pattern) or (group.pattern is None and not _parallel(pattern)):
+    if group.pattern not in (None, pattern) or (group.pattern is None and not parallel(pattern)):
         return None
-    for source, kind, spread in inside:
-        outer = source in group.outer
-        if not ((kind == "same" and not outer) or (kind == "spread" and outer and spread == pattern)):
-            return None
-    return "outer"
-
-
-def _parallel(pattern: Pattern) -> bool:
-    """Whether a reduction leaves enough outer positions to keep all threads busy."""
-    return outer_size(pattern) >= 32 or total_size(pattern) <= 1 << 15
+    fits = (
+        fuse_merge.aligned(e, node, True, e.source in group.outer, pattern) for e in inside
+    )
+    return "outer" if all(fits) else None
 
 
 def _state_nodes(graph: Graph, tied: set[Node]) -> set[Node]:
@@ -236,35 +191,10 @@ def _state_nodes(graph: Graph, tied: set[Node]) -> set[Node]:
     found: set[Node] = set()
     for node in reversed(graph.nodes()):
         movable = is_map(node) or is_view(node)
-        if movable and node not in plain and all(u in found for u in users[node]):
+        used = bool(users[node]) or node in tied
+        if used and movable and node not in plain and all(u in found for u in users[node]):
             found.add(node)
     return found
-
-
-def kept_nodes(groups: Iterable[Group], graph: Graph) -> set[Node]:
-    """All nodes that have a buffer: inputs, outputs, and what a group reads of another."""
-    kept = {storage(n) for n in graph.outputs} | set(graph.inputs)
-    home = {n: g for g in groups for n in g.members}
-    for group in groups:
-        for node in group.members:
-            reads = (e.source for e in all_edges(node))
-            kept.update(x for x in reads if x in home and home[x] is not group)
-    return kept
-
-
-def fuse(
-    graph: Graph, tied: Iterable[Node] = (), *, fusing: bool = True
-) -> tuple[list[Group], Memory]:
-    """Return the groups in an order that respects what they read, and the nodes kept in memory.
-
-    Outputs must be distinct in memory and no inputs. Without `fusing` each node is a group.
-    """
-    fuser = Fuser(graph, tied, fusing)
-    groups = fuser.ordered()
-    kept = kept_nodes(groups, graph)
-    for group in groups:
-        group.outputs = [node for node in group.members if node in kept]
-    return groups, Memory(kept, fuser.copied)
 
 
 def separate(group: Group) -> list[Group]:

@@ -192,3 +192,8 @@ def shapes_of(nodes: Iterable[Node]) -> set[Shape]:
                 (x,) = x.inputs
                 shapes.add(x.shape)
     return shapes
+
+
+def parallel(pattern: Pattern) -> bool:
+    """Whether a reduction leaves enough outer positions to keep all threads busy."""
+    return outer_size(pattern) >= 32 or total_size(pattern) <= 1 << 15

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from needle.compiler.emit import Builder, Module
 from needle.compiler.emit_values import Value
-from needle.compiler.fuse import Group, Memory
+from needle.compiler.fuse_group import Group, Memory
 from needle.compiler.fuse_rules import refined, shapes_of
 from needle.compiler.graph import Node
 from needle.compiler.lower_matmul import MatMulWork

@@ -233,6 +233,10 @@ class Scheduler:
         if isinstance(primitive, Random):
             at = linear(index, node.shape, len(self.space))
             return self._emit("random", (primitive.kind, primitive.index), args, at, (), dtype)
+        if isinstance(primitive, Reduce | ArgReduce) and not any(self.inner_position.coefs):
+            zero_index = Constant(0, node.dtype)  # one term: the sum is the term, its index 0
+            literal = self._emit("const", zero_index, (), None, (), dtype)
+            return args[0] if isinstance(primitive, Reduce) else literal
         if isinstance(primitive, Reduce):
             return self._emit("reduce", primitive.fn, args, None, (), dtype)
         if isinstance(primitive, ArgReduce):

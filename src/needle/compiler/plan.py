@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 from needle.compiler import plan_memory
-from needle.compiler.fuse import Group, Memory, fuse, separate
+from needle.compiler.fuse import fuse, separate
+from needle.compiler.fuse_group import Group, Memory
 from needle.compiler.graph import Graph, Node, full, rebuild
 from needle.compiler.lower import Kernels, Lowered
 from needle.compiler.lower_reduce import neutral

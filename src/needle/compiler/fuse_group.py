@@ -1,0 +1,148 @@
+"""Groups of nodes, each to become one kernel, and which of them come after which."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from needle.compiler.fuse_rules import Edge, Pattern, all_edges
+from needle.compiler.graph import Node
+
+MOST_MEMBERS = 100
+"""Nodes of a kernel: LLVM's time grows faster than their number."""
+
+
+@dataclass(eq=False)
+class Group:
+    """The nodes of one kernel.
+
+    `kind` is "nest", "matmul" or "special" (one node with a kernel of its own). Nodes in `outer`
+    have one value per outer position of the pattern; the others one per position. `state` marks the
+    last phase, in which the inputs that hold state are overwritten. `before` has a bit for each
+    group that must run earlier.
+    """
+
+    kind: str
+    size: int
+    pattern: Pattern | None
+    state: bool
+    number: int
+    members: list[Node] = field(default_factory=list)
+    outer: set[Node] = field(default_factory=set)
+    outputs: list[Node] = field(default_factory=list)
+    before: int = 0
+    users: set[Group] = field(default_factory=set)
+    alive: bool = True
+
+    @property
+    def space(self) -> Pattern:
+        """The iteration space: the pattern, or all elements in order."""
+        return self.pattern if self.pattern is not None else ((self.size, False),)
+
+    def __repr__(self) -> str:
+        return f"<{self.kind} {self.space} {' '.join(n.primitive.name for n in self.members)}>"
+
+
+class Groups:
+    """All groups of a graph: where each node is, and who reads it."""
+
+    def __init__(self) -> None:
+        self._all: list[Group] = []
+        self.home: dict[Node, Group] = {}
+        self.readers: dict[Node, list[Group]] = {}
+
+    def alive(self) -> Iterator[Group]:
+        """The groups that were not joined to others."""
+        return (g for g in self._all if g.alive)
+
+    def new(self, kind: str, size: int, pattern: Pattern | None, state: bool) -> Group:
+        """An empty group."""
+        group = Group(kind, size, pattern, state, len(self._all))
+        self._all.append(group)
+        return group
+
+    def add(self, group: Group, node: Node, reads: list[Edge]) -> None:
+        """Put a node into a group."""
+        group.members.append(node)
+        self.home[node] = group
+        before = 0
+        for source, _, _ in reads:
+            readers = self.readers.setdefault(source, [])
+            if not readers or readers[-1] is not group:
+                readers.append(group)
+            other = self.home.get(source)
+            if other is not None and other is not group:
+                before |= other.before | 1 << other.number
+                other.users.add(group)
+        self._depend(group, before)
+
+    def _depend(self, group: Group, before: int) -> None:
+        """Record what a group comes after, in it and in all that come after it."""
+        stack = [(group, before)]
+        while stack:
+            top, bits = stack.pop()
+            if bits & ~top.before:
+                top.before |= bits
+                stack.extend((user, top.before) for user in top.users if user.alive)
+
+    def cyclic(self, group: Group, reads: list[Edge]) -> bool:
+        """Whether something among `reads` comes after the group."""
+        others = (self.home.get(e.source) for e in reads)
+        return any(o is not None and o is not group and o.before >> group.number & 1 for o in others)
+
+    def between(self, first: Group, second: Group) -> bool:
+        """Whether a third group must run after one of the two and before the other."""
+        for early, late in ((first, second), (second, first)):
+            if late.before >> early.number & 1:
+                for middle in early.users:
+                    if middle.alive and middle is not late and (
+                        late.before >> middle.number & 1
+                    ):  # fmt: skip
+                        return True
+        return False
+
+    def join(self, group: Group, gone: Group) -> None:
+        """Move all nodes of one group into another."""
+        gone.alive = False
+        if group.pattern is None:
+            group.pattern = gone.pattern
+        group.outer |= gone.outer
+        for node in gone.members:
+            self.home[node] = group
+        order = sorted([*group.members, *gone.members], key=self._order.__getitem__)
+        group.members = order
+        users = (group.users | gone.users) - {group, gone}
+        group.users = users
+        mask = ~(1 << gone.number | 1 << group.number)
+        for other in self.alive():
+            if other.before >> gone.number & 1:
+                other.before = other.before & ~(1 << gone.number) | 1 << group.number
+            if gone in other.users:
+                other.users.discard(gone)
+                if other is not group:
+                    other.users.add(group)
+        group.users.discard(group)
+        for readers in (self.readers[e.source] for n in gone.members for e in all_edges(n)):
+            readers[:] = dict.fromkeys(group if g is gone else g for g in readers)
+        group.before &= mask
+        self._depend(group, gone.before & mask)
+        for user in list(users):
+            self._depend(user, group.before | 1 << group.number)
+
+    def number_nodes(self, order: list[Node]) -> None:
+        """Remember the order of all nodes, in which joined groups list theirs."""
+        self._order = {node: k for k, node in enumerate(order)}
+
+
+@dataclass
+class Memory:
+    """Which nodes have a buffer. `copied` ones are moved or repeated values: whoever can computes
+    them again, since the copy may be made later than what it copies.
+    """
+
+    kept: set[Node]
+    copied: set[Node]
+
+    def loaded(self, node: Node) -> bool:
+        """Whether a loop nest reads the node from memory."""
+        return node in self.kept and node not in self.copied

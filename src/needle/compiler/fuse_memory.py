@@ -1,0 +1,107 @@
+"""What is kept in memory between kernels, and what is computed again where it is used.
+
+An elementwise value is computed again where that reads no more bytes than the value itself has:
+arrays that the reader reads anyway cost nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from needle.compiler.fuse_group import Group
+from needle.compiler.fuse_rules import HEAVY, all_edges, is_map, stored_operands
+from needle.compiler.graph import Graph, Node
+from needle.compiler.lower_schedule import storage
+from needle.compiler.primitives import Random
+
+MOST_RECOMPUTED = 12
+"""Nodes computed again in place of one load."""
+
+
+class Recipe(NamedTuple):
+    """How to compute a value again: from which arrays, and the nodes on the way."""
+
+    leaves: frozenset[Node]
+    nodes: frozenset[Node]
+    heavy: bool
+
+
+class _Keeper:
+    """Decides node by node, in order: what is kept is a leaf of all later recipes."""
+
+    def __init__(self, groups: list[Group], graph: Graph) -> None:
+        self.home = {n: g for g in groups for n in g.members}
+        self.kept = {storage(n) for n in graph.outputs} | set(graph.inputs)
+        self.recipes: dict[Node, Recipe] = {}
+        self.readers: dict[Node, list[Group]] = {}
+        self.reads: dict[Group, set[Node]] = {g: set() for g in groups}
+        for node, group in self.home.items():
+            stored = stored_operands(node)
+            for source, _, _ in all_edges(node):
+                if self.home.get(source) is not group:
+                    self.readers.setdefault(source, []).append(group)
+                    if source not in self.home or not is_map(source):
+                        self.reads[group].add(source)
+                    if source in stored:
+                        self.kept.add(source)
+
+    def decide(self, node: Node, recompute: bool) -> None:
+        """Keep a node that others read, unless each of them gains by computing it."""
+        recipe = self._recipe(node)
+        if recipe is not None:
+            self.recipes[node] = recipe
+        readers = self.readers.get(node, ())
+        if node in self.kept or not readers:
+            self._read(node, readers)
+            return
+        if recipe is None or not recompute or not all(self._pays(node, recipe, g) for g in readers):
+            self.kept.add(node)
+            self._read(node, readers)
+            self.recipes.pop(node, None)
+            return
+        for group in readers:
+            self.reads[group] |= recipe.leaves
+        self.kept |= recipe.leaves & self.home.keys()
+
+    def _read(self, node: Node, readers: Iterable[Group]) -> None:
+        for group in readers:
+            self.reads[group].add(node)
+
+    def _recipe(self, node: Node) -> Recipe | None:
+        plain = is_map(node) and not stored_operands(node) and not isinstance(node.primitive, Random)
+        if not plain or node in self.kept:
+            return None
+        leaves: set[Node] = set()
+        nodes = {node}
+        heavy = node.primitive.name in HEAVY
+        for source, _, _ in all_edges(node):
+            recipe = self.recipes.get(source)
+            if recipe is None:
+                leaves.add(source)
+            else:
+                leaves |= recipe.leaves
+                nodes |= recipe.nodes
+                heavy |= recipe.heavy
+        if len(nodes) > MOST_RECOMPUTED or len(leaves) > MOST_RECOMPUTED:
+            return None
+        return Recipe(frozenset(leaves), frozenset(nodes), heavy)
+
+    def _pays(self, node: Node, recipe: Recipe, reader: Group) -> bool:
+        """Whether a reader should compute a value rather than load it."""
+        read = self.reads[reader]
+        extra = sum(n.size * n.dtype.itemsize for n in recipe.leaves if n not in read)
+        own = node.size * node.dtype.itemsize
+        if node.size * 16 <= reader.size and extra <= reader.size * 2:
+            return True
+        # A quarter more, since a value that is not kept need not be written either.
+        return not recipe.heavy and extra <= own * 1.25
+
+
+def kept_nodes(groups: Iterable[Group], graph: Graph, *, recompute: bool) -> set[Node]:
+    """All nodes that have a buffer: inputs, outputs, and what a group must read of another."""
+    keeper = _Keeper(list(groups), graph)
+    for node in graph.nodes():
+        if node in keeper.home:
+            keeper.decide(node, recompute)
+    return keeper.kept
