@@ -56,8 +56,9 @@ def test_state_that_somebody_else_holds_is_not_written(hold):
 def test_a_snapshot_of_the_first_state_keeps_its_values():
     bound = load(saxpy_program(3))
     x = np.ones(192, "float32")
-    first = np.zeros(192, "float32")
-    out = bound.call([x, first], [1.0])
+    slot = state_of(np.zeros(192, "float32"))
+    first = slot[0]
+    out = bound.call([x, slot[0]], [1.0])
     np.testing.assert_array_equal(first, 0)
     np.testing.assert_array_equal(out[0], 1)
 

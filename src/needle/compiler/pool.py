@@ -93,6 +93,7 @@ class Pool:
         """Wake the workers that sleep in Python, and `wait` up to 5 ms until they spin."""
         words = self._words
         states = [walker.mailbox(t) + Mail.STATE for t in range(1, threads)]
+        words[Control.BUSY] = int(wait)  # keeps those that are awake from falling asleep again
         for t, at in enumerate(states):
             if words[at] == State.SLEEPS:
                 words[at] = State.WAKES
