@@ -1,10 +1,11 @@
-"""Run the examples in docstrings as tests; each starts from numpy, needle and a fixed seed."""
+"""Run the examples in docstrings and documents as tests; each starts from a fixed seed."""
 
 from doctest import ELLIPSIS
 from typing import Any
 
 import numpy as np
 from sybil import Sybil
+from sybil.parsers.markdown import PythonCodeBlockParser
 from sybil.parsers.rest import DocTestParser
 
 
@@ -16,9 +17,12 @@ def _names(namespace: dict[str, Any]) -> None:
     namespace.update(np=np, ndl=ndl, ops=ops, nn=getattr(ndl, "nn", None))
 
 
-pytest_collect_file = Sybil(
-    parsers=[DocTestParser(optionflags=ELLIPSIS)],
-    path="src",
-    patterns=["*.py"],
+_docstrings = Sybil(
+    parsers=[DocTestParser(optionflags=ELLIPSIS)], path="src", patterns=["*.py"], setup=_names
+)
+_documents = Sybil(
+    parsers=[PythonCodeBlockParser(doctest_optionflags=ELLIPSIS)],
+    patterns=["README.md", "docs/*.md"],
     setup=_names,
-).pytest()
+)
+pytest_collect_file = (_docstrings + _documents).pytest()
