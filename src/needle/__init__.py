@@ -5,125 +5,28 @@
 
 from typing import NoReturn
 
-from needle import autograd, backend_numpy, data, init, models, nn, ops, optim
-from needle.autograd import Op, Tensor, TensorOp, TensorTuple, TensorTupleOp, Value, no_grad
+from needle import autograd, backend_numpy, data, init, models, nn, ops, optim, training
+from needle.autograd import Tensor, TensorTuple, Value, no_grad
 from needle.backend.device import (
-    Device,
-    NDArray,
-    all_devices,
-    cpu,
-    cpu_numpy,
-    cuda,
-    default_device,
-)
+    Device, NDArray, all_devices, cpu, cpu_numpy, cuda, default_device,
+)  # fmt: skip
 from needle.errors import PrecisionWarning
 from needle.init import ones, ones_like, zeros, zeros_like
 from needle.names import unknown
-from needle.ops import (
-    Abs,
-    AddScalar,
-    BroadcastTo,
-    Cast,
-    Clip,
-    Concat,
-    DivScalar,
-    EWiseAdd,
-    EWiseDiv,
-    EWiseMul,
-    EWisePow,
-    Equal,
-    Erf,
-    Exp,
-    FusedAddScalars,
-    GELU,
-    GetItem,
-    Less,
-    LessEqual,
-    Log,
-    LogSoftmax,
-    LogSumExp,
-    MakeTensorTuple,
-    MatMul,
-    Max,
-    Maximum,
-    Mean,
-    Min,
-    Minimum,
-    MulScalar,
-    Negate,
-    Normalize,
-    NotEqual,
-    Permute,
-    PowerScalar,
-    ReLU,
-    Reshape,
-    Sigmoid,
-    Sign,
-    Softmax,
-    Sqrt,
-    Summation,
-    Tanh,
-    Transpose,
-    TupleGetItem,
-    Var,
-    Where,
-    abs,
-    add,
-    add_scalar,
-    broadcast_to,
-    cast,
-    clip,
-    concat,
-    divide,
-    divide_scalar,
-    equal,
-    erf,
-    exp,
-    fused_add_scalars,
-    gather,
-    gelu,
-    getitem,
-    greater,
-    greater_equal,
-    less,
-    less_equal,
-    log,
-    logsoftmax,
-    logsumexp,
-    make_tuple,
-    matmul,
-    max,
-    maximum,
-    mean,
-    min,
-    minimum,
-    mul_scalar,
-    multiply,
-    negate,
-    normalize,
-    not_equal,
-    permute,
-    power,
-    power_scalar,
-    relu,
-    reshape,
-    scatter_add,
-    sigmoid,
-    sign,
-    softmax,
-    sqrt,
-    squeeze,
-    subtract,
-    summation,
-    tanh,
-    transpose,
-    tuple_get_item,
-    unsqueeze,
-    var,
-    where,
-)
+from needle.ops import *  # noqa: F403  every op is needle's too: one list of them, in ops
+from needle.ops import abs as abs
+from needle.ops import max as max
+from needle.ops import min as min
+from needle.training import fit, load, predict, save, summary
 
 __version__ = "0.1.0"
+__all__ = [
+    "Device", "NDArray", "PrecisionWarning", "Tensor", "TensorTuple", "Value", "__version__",
+    "all_devices", "autograd", "backend_numpy", "cpu", "cpu_numpy", "cuda", "data",
+    "default_device", "fit", "init", "load", "models", "nn", "no_grad", "ones", "ones_like", "ops",
+    "optim", "predict", "save", "summary", "training", "zeros", "zeros_like",
+]  # fmt: skip
+__all__ += ops.__all__
 
 
 def __getattr__(name: str) -> NoReturn:

@@ -8,17 +8,7 @@ from needle.data.loader import DataLoader
 from needle.data.transforms import RandomCrop, RandomFlipHorizontal, Transform
 
 __all__ = [
-    "DataLoader",
-    "Dataset",
-    "ImageDataset",
-    "MNISTDataset",
-    "NDArrayDataset",
-    "RandomCrop",
-    "RandomFlipHorizontal",
-    "Subset",
-    "Transform",
-    "cache_folder",
-    "digits",
-    "fashion_mnist",
+    "DataLoader", "Dataset", "ImageDataset", "MNISTDataset", "NDArrayDataset", "RandomCrop",
+    "RandomFlipHorizontal", "Subset", "Transform", "cache_folder", "digits", "fashion_mnist",
     "mnist",
-]
+]  # fmt: skip

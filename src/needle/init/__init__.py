@@ -1,16 +1,8 @@
 """Constant, random and fan-based initial values."""
 
 from needle.init.basic import (
-    constant,
-    one_hot,
-    ones,
-    ones_like,
-    rand,
-    randb,
-    randn,
-    zeros,
-    zeros_like,
-)
+    constant, one_hot, ones, ones_like, rand, randb, randn, zeros, zeros_like,
+)  # fmt: skip
 from needle.init.initializers import (
     kaiming_normal,
     kaiming_uniform,
@@ -19,17 +11,6 @@ from needle.init.initializers import (
 )
 
 __all__ = [
-    "constant",
-    "kaiming_normal",
-    "kaiming_uniform",
-    "one_hot",
-    "ones",
-    "ones_like",
-    "rand",
-    "randb",
-    "randn",
-    "xavier_normal",
-    "xavier_uniform",
-    "zeros",
-    "zeros_like",
-]
+    "constant", "kaiming_normal", "kaiming_uniform", "one_hot", "ones", "ones_like", "rand",
+    "randb", "randn", "xavier_normal", "xavier_uniform", "zeros", "zeros_like",
+]  # fmt: skip

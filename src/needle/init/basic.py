@@ -1,7 +1,7 @@
 """Tensors made of constants and of random numbers.
 
-Each random function draws by one call of the device, so that the number and order of draws, and with
-`numpy.random.seed` every number, are known from the code alone.
+Each random function draws by one call of the device, so that the number and order of draws, and
+with `numpy.random.seed` every number, are known from the code alone.
 """
 
 from __future__ import annotations
@@ -161,7 +161,7 @@ def one_hot(
 
     `i` holds integers from 0 to n - 1 in any dtype (Tensor or ndarray); shape `i.shape + (n,)`.
 
-    Errors: IndexRangeError for a label outside 0 .. n - 1, ArgumentError for one that is no integer.
+    Errors: IndexRangeError for a label outside 0 .. n - 1, ArgumentError for one with a fraction.
 
     >>> ndl.init.one_hot(3, ndl.Tensor([2, 0]))
     needle.Tensor([[0. 0. 1.]
@@ -173,7 +173,7 @@ def one_hot(
         raise DtypeError(f"one_hot: expected a Tensor or an array of labels, got {labels!r:.40}")
     if isinstance(labels, np.ndarray):
         _check_labels(labels, n)
-    # A comparison rather than np.eye(n)[labels]: the same for any dtype, and a tracer records it.
+    # A comparison, not np.eye(n)[labels]: the same for any dtype, and a tracer records it.
     array = labels.reshape((*labels.shape, 1)) == np.arange(n)
     if np.dtype(dtype) != np.bool_:
         array = array.astype(dtype)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from operator import index
 from typing import Any
 
 import numpy as np
 
-from needle.autograd.value import Value
+from needle.autograd.value import NUMBERS, Value
 from needle.errors import ArgumentError, DtypeError, ShapeError
 
 
@@ -21,11 +22,12 @@ def to_scalar(op: str, scalar: Any) -> Any:
             f"{op}: expected a number, got a Tensor; use the op for two Tensors or .item()"
         )
     if isinstance(scalar, np.generic | np.ndarray | bool | int | float):
-        if np.size(scalar) != 1:
-            raise ShapeError(
-                f"{op}: expected a number or one element, got shape {np.shape(scalar)}"
-            )
-        return np.asarray(scalar).item()
+        array = np.asarray(scalar)
+        if array.size != 1:
+            raise ShapeError(f"{op}: expected a number or one element, got shape {array.shape}")
+        if array.dtype.kind not in "biuf":
+            raise DtypeError(f"{op}: expected a real number, got {array.dtype} {scalar!r:.40}")
+        return array.item()
     if hasattr(scalar, "__array_namespace__"):  # a number that a tracer has lifted
         return scalar
     raise DtypeError(f"{op}: expected a number, got {type(scalar).__name__} {scalar!r:.40}")
@@ -39,11 +41,14 @@ def resolve_axes(op: str, axes: Any, axis: Any = None, dim: Any = None) -> Any:
         if axes is not None:
             raise ArgumentError(f"{op}: got both axes={axes!r} and axis={axis!r}; give one")
         axes = axis
-    if axes is None or isinstance(axes, int | np.integer):
-        return axes if axes is None else int(axes)
-    if isinstance(axes, tuple | list):
-        return tuple(int(a) for a in axes)
-    raise ArgumentError(f"{op}: expected axes None, an int or a tuple of ints, got {axes!r}")
+    if axes is None:
+        return None
+    try:
+        return tuple(index(a) for a in axes) if isinstance(axes, tuple | list) else index(axes)
+    except TypeError:
+        raise ArgumentError(
+            f"{op}: expected axes None, an int or a tuple of ints, got {axes!r:.60}"
+        ) from None
 
 
 def reduced_axes(op: str, axes: Any, ndim: int) -> tuple[int, ...]:
@@ -60,6 +65,32 @@ def reduced_axes(op: str, axes: Any, ndim: int) -> tuple[int, ...]:
     return result
 
 
+def as_dtype(op: str, dtype: Any) -> np.dtype:
+    """Return a dtype of booleans, integers or floating numbers; DtypeError for any other."""
+    try:
+        result = np.dtype(dtype)
+    except TypeError as error:
+        raise DtypeError(f"{op}: {error}") from None
+    if result.kind not in "biuf":
+        raise DtypeError(f"{op}: expected a bool, integer or float dtype, got {result}")
+    return result
+
+
+def as_floating(a: Any) -> Any:
+    """Return an array in float64 where it holds integers: a - max(a) would wrap for unsigned ones."""
+    return a if a.dtype.kind == "f" else a.astype(np.dtype("float64"))
+
+
+def shape_of(op: str, a: Any) -> tuple[int, ...]:
+    """Return the shape of a Tensor, an array or a number; for a list, say what to write."""
+    if hasattr(a, "shape"):
+        return a.shape
+    if isinstance(a, NUMBERS):
+        return ()
+    hint = "; write ndl.Tensor([...])" if isinstance(a, list | tuple) else ""
+    raise DtypeError(f"{op}: expected a Tensor or an array, got {type(a).__name__} {a!r:.60}{hint}")
+
+
 def kept_shape(shape: Sequence[int], axes: Sequence[int]) -> tuple[int, ...]:
     """Return `shape` with 1 at the reduced axes."""
     return tuple(1 if i in axes else n for i, n in enumerate(shape))
@@ -68,9 +99,8 @@ def kept_shape(shape: Sequence[int], axes: Sequence[int]) -> tuple[int, ...]:
 def as_shape(op: str, shape: Any) -> tuple[int, ...]:
     """Return a shape given as int, tuple or list as a tuple of ints."""
     try:
-        items = shape if isinstance(shape, tuple | list) else (shape,)
-        return tuple(int(n.__index__()) for n in items)
-    except (TypeError, AttributeError) as error:
+        return tuple(index(n) for n in (shape if isinstance(shape, tuple | list) else (shape,)))
+    except TypeError as error:
         raise ShapeError(f"{op}: expected a shape of ints, got {shape!r}") from error
 
 

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from needle.autograd.tensor import Tensor, TensorOp
+from needle.autograd.value import NUMBERS, common_dtype, number_as_array
 from needle.ops.arguments import to_scalar
 from needle.ops.compare import equal, where
 from needle.ops.elementwise import log
-from needle.ops.movement import sum_to
+from needle.ops.movement import cast, sum_to
+
+_FLOAT = np.dtype("float64")  # what a Python number counts as
 
 
 class EWiseAdd(TensorOp):
@@ -34,12 +39,26 @@ def add(a: Any, b: Any) -> Tensor:
 
 
 def subtract(a: Any, b: Any) -> Tensor:
-    """Subtract with broadcasting: a - b, which is the node `EWiseAdd(a, Negate(b))`.
+    """Subtract with broadcasting: a - b, the node `EWiseAdd(a, Negate(b))`; AddScalar for a number.
 
     >>> ops.subtract(ndl.Tensor([3.0]), ndl.Tensor([1.0]))
     needle.Tensor([2.])
     """
-    return EWiseAdd()(a, Negate()(b))
+    if isinstance(b, NUMBERS) and getattr(a, "dtype", _FLOAT).kind != "u":
+        return AddScalar(-to_scalar("subtract", b))(a)
+    if isinstance(a, NUMBERS) and getattr(b, "dtype", _FLOAT).kind == "f":
+        return AddScalar(a)(Negate()(b))
+    return EWiseAdd()(a, Negate()(_widened(b, a)))
+
+
+def _widened(b: Any, a: Any) -> Any:
+    """Convert an integer `b` to the dtype of a - b: the negative of a narrower uint8 would wrap."""
+    if not all(hasattr(x, "dtype") or isinstance(x, NUMBERS) for x in (a, b)):
+        return b  # the op below says what is wrong with it
+    dtype = common_dtype((a, b))
+    if isinstance(b, NUMBERS):
+        return number_as_array("subtract", b, dtype)
+    return b if b.dtype.kind == "f" or b.dtype == dtype else cast(b, dtype)
 
 
 class AddScalar(TensorOp):
@@ -207,8 +226,9 @@ class PowerScalar(TensorOp):
 
     def gradient(self, out_grad: Tensor, node: Tensor) -> Tensor:
         a, s = node.inputs[0], self.scalar
-        slope = a * 0 if s == 0 else s * (a if s == 2 else a ** (s - 1))
-        return out_grad * slope
+        if s == 0:
+            return out_grad * 0
+        return out_grad * (s * (a if s == 2 else a ** (s - 1)))
 
 
 def power_scalar(a: Any, scalar: Any) -> Tensor:

@@ -125,4 +125,6 @@ def where(condition: Any, a: Any, b: Any) -> Tensor:
     >>> ops.where(x > 0, x, 0)
     needle.Tensor([0. 2.])
     """
+    if getattr(condition, "dtype", "bool") != "bool":
+        condition = not_equal(condition, 0)
     return Where()(condition, a, b)

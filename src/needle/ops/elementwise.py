@@ -125,7 +125,7 @@ class Sigmoid(TensorOp):
 
     def compute(self, a: Any) -> Any:
         xp = a.__array_namespace__()
-        z = xp.exp(-xp.abs(a))  # never overflows
+        z = xp.exp(xp.abs(a) * -1.0)  # never overflows; times -1.0 since -a wraps for uint8
         return xp.where(a < 0, z, xp.ones_like(z)) / (1 + z)
 
     def gradient(self, out_grad: Tensor, node: Tensor) -> Tensor:

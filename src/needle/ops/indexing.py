@@ -9,6 +9,7 @@ import numpy as np
 from needle.autograd.tensor import Tensor, TensorOp
 from needle.backend import extensions
 from needle.errors import DtypeError, ShapeError
+from needle.ops.arguments import as_shape, reduced_axes, shape_of
 
 
 class _Slot:
@@ -66,7 +67,7 @@ def split_index(index: Any) -> tuple[tuple[Any, ...], list[Any]]:
     arrays: list[Any] = []
     for part in index if isinstance(index, tuple) else (index,):
         if isinstance(part, list):
-            part = np.asarray(part)
+            part = np.asarray(part, dtype=None if part else np.intp)
         if part is None or part is Ellipsis or isinstance(part, int | slice | np.integer):
             pattern.append(part)
             continue
@@ -110,11 +111,13 @@ def gather(a: Any, index: Any, axis: int = -1) -> Tensor:
     needle.Tensor([[2.]
      [3.]])
     """
-    if len(index.shape) != len(a.shape):
-        raise ShapeError(f"gather: expected an index of {len(a.shape)} axes, got {index.shape}")
+    ndim, shape = len(shape_of("gather", a)), shape_of("gather", index)
+    if len(shape) != ndim:
+        raise ShapeError(f"gather: expected an index of {ndim} axes, got shape {shape}")
+    (along,) = reduced_axes("gather", as_shape("gather", axis), ndim)
     places: list[Any] = [
-        np.arange(n).reshape([-1 if i == j else 1 for j in range(len(a.shape))])
-        for i, n in enumerate(index.shape)
+        np.arange(n).reshape([-1 if i == j else 1 for j in range(ndim)])
+        for i, n in enumerate(shape)
     ]
-    places[axis] = index
+    places[along] = index
     return getitem(a, tuple(places))

@@ -7,6 +7,7 @@ from typing import Any
 
 from needle.autograd.tensor import Tensor, TensorOp
 from needle.errors import ShapeError
+from needle.ops.arguments import shape_of
 from needle.ops.movement import reshape, squeeze, sum_to, transpose, unsqueeze
 
 
@@ -49,8 +50,9 @@ def matmul(a: Any, b: Any) -> Tensor:
     >>> ops.matmul(ndl.Tensor([[1.0, 2.0]]), ndl.Tensor([[3.0], [4.0]]))
     needle.Tensor([[11.]])
     """
-    if len(a.shape) == 1 and len(b.shape) > 0:
-        return squeeze(matmul(unsqueeze(a, 0), b), -1 if len(b.shape) == 1 else -2)
-    if len(b.shape) == 1 and len(a.shape) > 0:
+    rows, columns = len(shape_of("matmul", a)), len(shape_of("matmul", b))
+    if rows == 1 and columns > 0:
+        return squeeze(matmul(unsqueeze(a, 0), b), -1 if columns == 1 else -2)
+    if columns == 1 and rows > 0:
         return squeeze(matmul(a, unsqueeze(b, 1)), -1)
     return MatMul()(a, b)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from needle.autograd.tensor import Tensor, TensorOp
-from needle.ops.arguments import resolve_axes
+from needle.ops.arguments import as_floating, resolve_axes
 from needle.ops.elementwise import exp
 from needle.ops.reduce import Reduction, summation
 
@@ -16,7 +16,7 @@ class LogSumExp(Reduction):
     name = "logsumexp"
 
     def compute(self, a: Any) -> Any:
-        xp, axes = a.__array_namespace__(), self.over(a)
+        xp, axes, a = a.__array_namespace__(), self.over(a), as_floating(a)
         top = xp.max(a, axis=axes, keepdims=True)
         top = xp.where(xp.isfinite(top), top, xp.zeros_like(top))  # inf - inf would be NaN
         result = xp.log(xp.sum(xp.exp(a - top), axis=axes, keepdims=True)) + top
@@ -47,7 +47,7 @@ class LogSoftmax(TensorOp):
         self.axis = axis
 
     def compute(self, a: Any) -> Any:
-        xp = a.__array_namespace__()
+        xp, a = a.__array_namespace__(), as_floating(a)
         shifted = a - xp.max(a, axis=self.axis, keepdims=True)
         return shifted - xp.log(xp.sum(xp.exp(shifted), axis=self.axis, keepdims=True))
 
@@ -73,7 +73,7 @@ class Softmax(TensorOp):
         self.axis = axis
 
     def compute(self, a: Any) -> Any:
-        xp = a.__array_namespace__()
+        xp, a = a.__array_namespace__(), as_floating(a)
         z = xp.exp(a - xp.max(a, axis=self.axis, keepdims=True))
         return z / xp.sum(z, axis=self.axis, keepdims=True)
 

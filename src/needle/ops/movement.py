@@ -6,12 +6,18 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 from numpy.typing import DTypeLike
 
 from needle.autograd.tensor import Tensor, TensorOp
 from needle.errors import DtypeError, ShapeError
-from needle.ops.arguments import as_shape, infer_shape, reduced_axes
+from needle.ops.arguments import (
+    as_dtype,
+    as_shape,
+    infer_shape,
+    reduced_axes,
+    resolve_axes,
+    shape_of,
+)
 
 
 class Reshape(TensorOp):
@@ -86,9 +92,9 @@ class Transpose(TensorOp):
     name = "transpose"
 
     def __init__(self, axes: Any = None) -> None:
-        if axes is not None and len(axes) != 2:
+        self.axes = resolve_axes(self.name, axes)
+        if axes is not None and not (isinstance(self.axes, tuple) and len(self.axes) == 2):
             raise ShapeError(f"transpose: expected a pair of axes, got {axes!r}; see ops.permute")
-        self.axes = axes
 
     def compute(self, a: Any) -> Any:
         if len(a.shape) < 2:
@@ -118,7 +124,7 @@ class Permute(TensorOp):
     name = "permute"
 
     def __init__(self, axes: Sequence[int]) -> None:
-        self.axes = tuple(axes)
+        self.axes = as_shape(self.name, axes)
 
     def compute(self, a: Any) -> Any:
         if len(self.axes) != len(a.shape):
@@ -146,8 +152,8 @@ def squeeze(a: Any, axes: Any) -> Tensor:
     >>> ops.squeeze(ndl.Tensor([[1.0, 2.0]]), 0)
     needle.Tensor([1. 2.])
     """
-    shape = a.shape
-    gone = reduced_axes("squeeze", axes, len(shape))
+    shape = shape_of("squeeze", a)
+    gone = reduced_axes("squeeze", resolve_axes("squeeze", axes), len(shape))
     if any(shape[i] != 1 for i in gone):
         raise ShapeError(f"squeeze: expected size 1 at axes {axes}, got shape {shape}")
     return reshape(a, tuple(n for i, n in enumerate(shape) if i not in gone))
@@ -159,10 +165,11 @@ def unsqueeze(a: Any, axes: Any) -> Tensor:
     >>> ops.unsqueeze(ndl.Tensor([1.0, 2.0]), -1).shape
     (2, 1)
     """
-    count = len(axes) if isinstance(axes, tuple | list) else 1
-    new = reduced_axes("unsqueeze", axes, len(a.shape) + count)
-    sizes = iter(a.shape)
-    return reshape(a, tuple(1 if i in new else next(sizes) for i in range(len(a.shape) + count)))
+    axes = as_shape("unsqueeze", axes)
+    shape = shape_of("unsqueeze", a)
+    new = reduced_axes("unsqueeze", axes, len(shape) + len(axes))
+    sizes = iter(shape)
+    return reshape(a, tuple(1 if i in new else next(sizes) for i in range(len(shape) + len(axes))))
 
 
 class Concat(TensorOp):
@@ -202,14 +209,15 @@ class Cast(TensorOp):
     name = "cast"
 
     def __init__(self, dtype: DTypeLike) -> None:
-        self.dtype = np.dtype(dtype)
+        self.dtype = as_dtype(self.name, dtype)
         self.differentiable = self.dtype.kind == "f"
 
     def compute(self, a: Any) -> Any:
         return a.astype(self.dtype)
 
     def gradient(self, out_grad: Tensor, node: Tensor) -> Tensor:
-        return cast(out_grad, node.inputs[0].dtype)
+        dtype = node.inputs[0].dtype
+        return cast(out_grad, dtype) if dtype.kind == "f" else out_grad
 
 
 def cast(a: Any, dtype: DTypeLike) -> Tensor:

@@ -94,7 +94,8 @@ class Var(Reduction):
     def gradient(self, out_grad: Tensor, node: Tensor) -> Tensor:
         a = node.inputs[0]
         centred = a - mean(a, self.over(a), keepdims=True)
-        return self.spread(out_grad, a) * centred * (2 / (self.count(a) - self.correction))
+        degrees = self.count(a) - self.correction
+        return self.spread(out_grad, a) * centred * (2 / degrees if degrees else math.inf)
 
 
 def var(

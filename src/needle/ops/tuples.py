@@ -42,10 +42,10 @@ class TupleGetItem(TensorOp):
         """Take the part; where the tuple was just made, the part itself is returned."""
         if not isinstance(a, TensorTuple):
             raise DtypeError(f"tuple_get_item: expected a TensorTuple, got {type(a).__name__}")
-        if fold_const and isinstance(a.op, MakeTensorTuple):
-            return a.inputs[self.index]  # type: ignore[return-value]
         if not -len(a) <= self.index < len(a):
             raise IndexRangeError(f"tuple_get_item: index {self.index} of {len(a)} parts")
+        if fold_const and isinstance(a.op, MakeTensorTuple):
+            return a.inputs[self.index]  # type: ignore[return-value]
         return Tensor.make_from_op(self, (a,))
 
     def compute(self, a: Any) -> Any:
