@@ -9,6 +9,7 @@ before the coefficients are rounded.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable
 
 import mpmath as mp
@@ -138,15 +139,15 @@ def show(name: str, formula: str, dtype: str, fitted: tuple[list, float]) -> Non
     coefficients, bound = fitted
     bits = dtype.removeprefix("float")
     print(f"\n#: {formula}; error 2^{bound:.1f}\n{name}_{bits} = (")
-    for value in coefficients:
-        print(f"    {rounded(value, dtype)},")
-    print(")")
+    numbers = ", ".join(rounded(value, dtype) for value in coefficients) + ","
+    print(textwrap.fill(numbers, 98, initial_indent="    ", subsequent_indent="    ") + "\n)")
 
 
 def main() -> None:
     print(
         '"""Coefficients, lowest power first, as tests/compiler/fit_polynomials.py finds them."""'
     )
+    print("# fmt: off")
     for name, formula, f, weight, low, high, single, double in pieces():
         show(name, formula, "float32", remez(f, weight, low, high, single))
         show(name, formula, "float64", remez(f, weight, low, high, double))

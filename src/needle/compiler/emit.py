@@ -24,7 +24,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from needle.compiler.emit_values import Arithmetic, Value, literal_text, llvm_type
+from needle.compiler.emit_values import Arithmetic, Value, literal_text, llvm_type, suffix
 from needle.compiler.target import ITEM_BYTES, Target
 
 #: Lanes that take part: a number of leading ones known now, a vector of bools, or None for all.
@@ -190,7 +190,7 @@ class Builder(Arithmetic):
             return self.load(pointer, indices, dtype)
         stored = "uint8" if dtype == "bool" else dtype
         kind, size = llvm_type(stored, width), ITEM_BYTES[dtype]
-        full = f"llvm.masked.gather.v{width}{_suffix(stored)}.v{width}p0"
+        full = f"llvm.masked.gather.{suffix(stored, width)}.v{width}p0"
         pointers, lanes = f"<{width} x ptr>", f"<{width} x i1>"
         self.module.declare(full, f"declare {kind} @{full}({pointers}, i32, {lanes}, {kind})")
         step = llvm_type(dtype, memory=True)
@@ -233,7 +233,7 @@ class Builder(Arithmetic):
 
     def _masked_name(self, kind: str, dtype: str, width: int) -> str:
         vector, lanes = llvm_type(dtype, width), f"<{width} x i1>"
-        full = f"llvm.masked.{kind}.v{width}{_suffix(dtype)}.p0"
+        full = f"llvm.masked.{kind}.{suffix(dtype, width)}.p0"
         if kind == "load":
             self.module.declare(full, f"declare {vector} @{full}(ptr, i32, {lanes}, {vector})")
         else:
@@ -270,37 +270,25 @@ class Builder(Arithmetic):
         guarded, and ``results`` are the initial values if it never runs.
         """
         start, stop, carry = self._index(start), self._index(stop), tuple(carry)
-        known = start.literal is not None and stop.literal is not None
-        turns = len(range(int(start.literal), int(stop.literal), step)) if known else None  # type: ignore[arg-type]
+        turns = _known_turns(start, stop, step)
         if turns == 1:
-            loop = Loop(start, carry)
-            yield loop
+            yield (loop := Loop(start, carry))
             return
         body, done, before = self._label("loop"), self._label("done"), self._block
-        if turns is None or turns == 0:
-            runs = self.compare("lt", start, stop)
-            self._lines.append(f"  br {runs.typed}, label %{body}, label %{done}")
-        else:
-            self._lines.append(f"  br label %{body}")
-        self._open(body)
-        at = len(self._lines)
-        index = self.emit("", "int64")
-        loop = Loop(index, tuple(self.emit("", c.dtype, c.width) for c in carry))
-        yield loop
-        following = self._binary("add nsw", index, step)
-        again = self.compare("lt", following, stop)
-        latch = self._block
+        way = f"label %{body}"
+        if not turns:
+            way = f"{self.compare('lt', start, stop).typed}, label %{body}, label %{done}"
+        self._lines.append(f"  br {way}")
+        at, phis = self._open_with_phis(body, (start, *carry))
+        yield (loop := Loop(phis[0], phis[1:]))
+        following = (self._binary("add nsw", loop.index, step), *loop.results)
+        again, latch = self.compare("lt", following[0], stop), self._block
         self._lines.append(f"  br {again.typed}, label %{body}, label %{done}")
-        for offset, (phi, first, last) in enumerate(
-            zip((index, *loop.carried), (start, *carry), (following, *loop.results), strict=True)
-        ):
-            self._patch_phi(at + offset, phi, (first, before), (last, latch))
+        self._set_phis(at, phis, (start, *carry), before, following)
         self._open(done)
-        if turns is None or turns == 0:
-            loop.results = tuple(
-                self._phi((first, before), (last, latch))
-                for first, last in zip(carry, loop.results, strict=True)
-            )
+        if not turns:
+            pairs = zip(carry, loop.results, strict=True)
+            loop.results = tuple(self._phi((x, before), (y, latch)) for x, y in pairs)
 
     def repeat(
         self, carry: Sequence[Value], body: Callable[..., tuple[Sequence[Value], Value]]
@@ -308,13 +296,10 @@ class Builder(Arithmetic):
         """Run ``body(*carried) -> (following, again)`` once and as long as ``again`` holds."""
         label, done, before = self._label("repeat"), self._label("done"), self._block
         self._lines.append(f"  br label %{label}")
-        self._open(label)
-        at = len(self._lines)
-        carried = tuple(self.emit("", c.dtype, c.width) for c in carry)
+        at, carried = self._open_with_phis(label, carry)
         following, again = body(*carried)
         self._lines.append(f"  br {again.typed}, label %{label}, label %{done}")
-        for offset, (phi, first, last) in enumerate(zip(carried, carry, following, strict=True)):
-            self._patch_phi(at + offset, phi, (first, before), (last, self._block))
+        self._set_phis(at, carried, carry, before, following)
         self._open(done)
         return tuple(following)
 
@@ -367,9 +352,27 @@ class Builder(Arithmetic):
             carried = tuple(body(self.const(whole, "int64"), count - whole, *carried) or ())
         return carried
 
-    def _patch_phi(self, at: int, phi: Value, *sources: tuple[Value, str]) -> None:
-        joined = ", ".join(f"[{value.text}, %{block}]" for value, block in sources)
-        self._lines[at] = f"  {phi.text} = phi {phi.type} {joined}"
+    def _open_with_phis(
+        self, label: str, initial: Sequence[Value]
+    ) -> tuple[int, tuple[Value, ...]]:
+        """Open a block that starts with phis; they are written by ``_set_phis``, from a line on."""
+        self._open(label)
+        at = len(self._lines)
+        return at, tuple(self.emit("", x.dtype, x.width) for x in initial)
+
+    def _set_phis(
+        self,
+        at: int,
+        phis: Sequence[Value],
+        initial: Sequence[Value],
+        before: str,
+        following: Sequence[Value],
+    ) -> None:
+        """Fill in the phis of a loop whose last block has just been closed."""
+        rows = zip(phis, initial, following, strict=True)
+        for line, (phi, first, last) in enumerate(rows, start=at):
+            ways = f"[{first.text}, %{before}], [{last.text}, %{self._block}]"
+            self._lines[line] = f"  {phi.text} = phi {phi.type} {ways}"
 
     def _phi(self, *sources: tuple[Value, str]) -> Value:
         x = sources[0][0]
@@ -385,9 +388,10 @@ class Builder(Arithmetic):
         self._block = label
 
 
-def _suffix(dtype: str) -> str:
-    kind = llvm_type(dtype)
-    return {"float": "f32", "double": "f64"}.get(kind, kind)
+def _known_turns(start: Value, stop: Value, step: int) -> int | None:
+    if start.literal is None or stop.literal is None:
+        return None
+    return len(range(int(start.literal), int(stop.literal), step))
 
 
 def _pieces(count: int) -> Iterator[tuple[int, int]]:

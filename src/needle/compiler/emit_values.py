@@ -42,6 +42,12 @@ def llvm_type(dtype: str, width: int = 1, *, memory: bool = False) -> str:
     return scalar if width == 1 else f"<{width} x {scalar}>"
 
 
+def suffix(dtype: str, width: int) -> str:
+    """How an intrinsic's name spells a type: ``v16f32``, ``i64``."""
+    scalar = _LLVM_TYPES[dtype]
+    return ("" if width == 1 else f"v{width}") + _SHORT.get(scalar, scalar)
+
+
 def literal_text(value: float, dtype: str, width: int = 1) -> str:
     """A constant as LLVM text; floats in hexadecimal, so that no digit is lost."""
     if is_float(dtype):
@@ -211,9 +217,8 @@ class Arithmetic:
         """``llvm.<name>`` of operands of one type, with that type as result."""
         values = self.match(*operands)
         first = values[0]
-        scalar = _LLVM_TYPES[first.dtype]
-        suffix = ("" if first.width == 1 else f"v{first.width}") + _SHORT.get(scalar, scalar)
-        full, kinds = f"llvm.{name}.{suffix}", ", ".join([first.type] * len(values))
+        full = f"llvm.{name}.{suffix(first.dtype, first.width)}"
+        kinds = ", ".join([first.type] * len(values))
         flag = ", i1" if extra else ""
         self.module.declare(full, f"declare {first.type} @{full}({kinds}{flag})")
         spelled = ", ".join(v.typed for v in values) + extra
