@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -85,13 +86,13 @@ class Module:
         return f'target triple = "{self.target.triple}"\n' + "\n".join(parts) + "\n"
 
 
+@dataclass
 class Loop:
     """A loop being written: ``index``, ``carried`` values, ``next(...)``, then ``results``."""
 
-    def __init__(self, index: Value, carried: tuple[Value, ...]) -> None:
-        self.index = index
-        self.carried = carried
-        self.results: tuple[Value, ...] = carried
+    index: Value
+    carried: tuple[Value, ...]
+    results: tuple[Value, ...]
 
     def next(self, *values: Value) -> None:
         """Say what the carried values become; called once, at the end of the body."""
@@ -153,9 +154,8 @@ class Builder(Arithmetic):
             return self._loaded(self._plain_load(at, dtype, width), dtype)
         stored = "uint8" if dtype == "bool" else dtype
         if isinstance(mask, Value) or self.target.has_mask(dtype):
-            full = self._masked_name("load", stored, width)
+            full, lanes = self._masked_name("load", stored, width), self._lanes(mask, width)
             kind, size = llvm_type(stored, width), ITEM_BYTES[dtype]
-            lanes = self._lanes(mask, width)
             other = literal_text(fill, stored, width)
             text = f"call {kind} @{full}({at.typed}, i32 {size}, {lanes}, {kind} {other})"
             return self._loaded(self.emit(text, stored, width), dtype)
@@ -176,8 +176,7 @@ class Builder(Arithmetic):
         elif isinstance(mask, Value) or self.target.has_mask(x.dtype):
             full = self._masked_name("store", x.dtype, width)
             lanes = self._lanes(mask, width)
-            text = f"  call void @{full}({x.typed}, {at.typed}, i32 {size}, {lanes})"
-            self._lines.append(text)
+            self._lines.append(f"  call void @{full}({x.typed}, {at.typed}, i32 {size}, {lanes})")
         else:
             for start, piece in _pieces(mask):
                 part = self.extract(x, start, piece)
@@ -272,7 +271,7 @@ class Builder(Arithmetic):
         start, stop, carry = self._index(start), self._index(stop), tuple(carry)
         turns = _known_turns(start, stop, step)
         if turns == 1:
-            yield (loop := Loop(start, carry))
+            yield (loop := Loop(start, carry, carry))
             return
         body, done, before = self._label("loop"), self._label("done"), self._block
         way = f"label %{body}"
@@ -280,7 +279,7 @@ class Builder(Arithmetic):
             way = f"{self.compare('lt', start, stop).typed}, label %{body}, label %{done}"
         self._lines.append(f"  br {way}")
         at, phis = self._open_with_phis(body, (start, *carry))
-        yield (loop := Loop(phis[0], phis[1:]))
+        yield (loop := Loop(phis[0], phis[1:], phis[1:]))
         following = (self._binary("add nsw", loop.index, step), *loop.results)
         again, latch = self.compare("lt", following[0], stop), self._block
         self._lines.append(f"  br {again.typed}, label %{body}, label %{done}")
@@ -314,7 +313,7 @@ class Builder(Arithmetic):
 
         Without ``otherwise`` the results are ``default`` where the condition does not hold.
         """
-        first, second, done = self._label("then"), self._label("else"), self._label("join")
+        first, second, done = (self._label(stem) for stem in ("then", "else", "join"))
         before = self._block
         target = done if otherwise is None else second
         self._lines.append(f"  br {condition.typed}, label %{first}, label %{target}")
