@@ -205,14 +205,6 @@ class Builder(Arithmetic):
             return min(count, width)
         return self.compare("lt", self.lanes(width), self.splat(count, width))
 
-    def lanes(self, width: int, dtype: str = "int64") -> Value:
-        """``0, 1, ..., width - 1``."""
-        if width == 1:
-            return self.const(0, dtype)
-        kind = llvm_type(dtype)
-        items = ", ".join(f"{kind} {literal_text(i, dtype)}" for i in range(width))
-        return Value(f"<{items}>", dtype, width, self)
-
     def _index(self, index: Value | int) -> Value:
         return index if isinstance(index, Value) else self.const(index, "int64")
 

@@ -312,6 +312,14 @@ class Arithmetic:
 
     # -- lanes -----------------------------------------------------------------------------------
 
+    def lanes(self, width: int, dtype: str = "int64") -> Value:
+        """``0, 1, ..., width - 1``."""
+        if width == 1:
+            return self.const(0, dtype)
+        kind = llvm_type(dtype)
+        items = ", ".join(f"{kind} {literal_text(i, dtype)}" for i in range(width))
+        return Value(f"<{items}>", dtype, width, self)
+
     def shuffle(self, x: Value, y: Value, order: Sequence[int]) -> Value:
         """Lanes of x and y, counted through both, in the given order (-1: any)."""
         picks = ", ".join("i32 poison" if i < 0 else f"i32 {i}" for i in order)
