@@ -271,9 +271,13 @@ take:
   br label %idle
 }
 
-; Ring the bell of a sleeping worker; one ring is enough however often it is called.
+; Ring the bell of a sleeping worker; one ring is enough however often it is called. Where there is
+; no bell, Python wakes it, and must find its state unchanged.
 define internal void @ring(ptr %box) noinline {
 entry:
+  %can = call i1 @can_sleep()
+  br i1 %can, label %look, label %rung
+look:
   %state = getelementptr i64, ptr %box, i64 MAIL.STATE
   %bell = getelementptr i64, ptr %box, i64 MAIL.BELL
   %try = cmpxchg ptr %state, i64 STATE.SLEEPS, i64 STATE.WAKES seq_cst seq_cst
