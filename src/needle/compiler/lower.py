@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 
-from needle.compiler.emit import Builder, Module
-from needle.compiler.emit_values import Value
+from needle.compiler.emit import Module
 from needle.compiler.fuse_group import Group, Memory
 from needle.compiler.fuse_rules import refined, shapes_of
 from needle.compiler.graph import Node
+from needle.compiler.lower_bundle import INTERFACE, Bundle, piece_of
 from needle.compiler.lower_matmul import MatMulWork
 from needle.compiler.lower_movement import CumulativeWork, ScatterWork
 from needle.compiler.lower_nest import NestWork
@@ -22,21 +22,42 @@ from needle.compiler.primitives import Cumulative
 from needle.compiler.program import Kernel
 from needle.compiler.target import Target
 
-Work = NestWork | MatMulWork | ScatterWork | CumulativeWork
+Work = NestWork | MatMulWork | ScatterWork | CumulativeWork | Bundle
 """What a kernel does: hashable, so that equal work is compiled once."""
 
 
 @dataclass(frozen=True)
 class Lowered:
-    """A kernel, and the nodes whose buffers it is called with; `fallible` ones use the status."""
+    """Work, the nodes whose buffers it is called with, and those it writes."""
 
-    group: Group
-    kernel: str
+    members: tuple[Node, ...]
+    state: bool
+    work: Work
     parameters: tuple[Node, ...]
     writes: tuple[Node, ...]
-    blocks: int
-    fallible: bool
-    work: Work
+
+    @property
+    def blocks(self) -> int:
+        """Number of blocks."""
+        return self.work.blocks
+
+    @property
+    def fallible(self) -> bool:
+        """Whether it can set the status word."""
+        return self.work.fallible
+
+
+def bundled(parts: Sequence[Lowered]) -> Lowered:
+    """Independent pieces of work as one."""
+    if len(parts) == 1:
+        return parts[0]
+    return Lowered(
+        tuple(n for part in parts for n in part.members),
+        parts[0].state,
+        Bundle(tuple(piece_of(part.work, len(part.parameters)) for part in parts)),
+        tuple(n for part in parts for n in part.parameters),
+        tuple(n for part in parts for n in part.writes),
+    )
 
 
 @dataclass(frozen=True)
@@ -63,19 +84,23 @@ class Kernels:
     def __post_init__(self) -> None:
         self.module = Module(self.target)
         self._names: dict[Hashable, str] = {}
-        self._made: list[tuple[str, Work]] = []
+        self._made: list[tuple[list[str], Work]] = []
 
     def lower(self, group: Group, memory: Memory) -> Lowered:
         """Return a group's kernel; raise `UnfusableError` where the group is not aligned."""
         work, parameters = self._work(group, _Outside(memory, set(group.members)))
-        name = self._names.get(work)
-        if name is None:
-            name = self._names[work] = f"k{len(self._names)}"
-            self._write(name, work, len(parameters))
-            self._made.append((name, work))
         return Lowered(
-            group, name, tuple(parameters), tuple(group.outputs), work.blocks, work.fallible, work
+            tuple(group.members), group.state, work, tuple(parameters), tuple(group.outputs)
         )
+
+    def kernel(self, lowered: Lowered) -> str:
+        """The name of the kernel that does a piece of work; equal work has one kernel."""
+        work = lowered.work
+        if work not in self._names:
+            name = self._names[work] = f"k{len(self._names)}"
+            functions = self._write(name, work, len(lowered.parameters))
+            self._made.append((functions, work))
+        return self._names[work]
 
     def _work(self, group: Group, memory: _Outside) -> tuple[Work, list[Node]]:
         if group.kind == "matmul":
@@ -103,39 +128,37 @@ class Kernels:
             self.sites.append(text)
         return self.sites.index(text)
 
-    def _write(self, name: str, work: Work, count: int) -> None:
-        count += work.fallible
+    def _write(self, name: str, work: Work, count: int) -> list[str]:
+        """Write a kernel's functions; returns their names, the kernel's first."""
         outer = self.module.function(name, INTERFACE, linkage="")
+        if isinstance(work, Bundle):
+            return [name, *work.functions(outer)]
+        count += work.fallible
         table, begin, end, scratch = outer.arguments
         pointers = [outer.load(table, i, "ptr") for i in range(count)]
         outer.call(f"{name}.body", [*pointers, begin, end, scratch])
         outer.ret()
         names: list[tuple[str, str]] = [(f"p{i}", "ptr") for i in range(count)]
-        parameters = [*names, *INTERFACE[1:]]
-        body = self.module.function(f"{name}.body", parameters, attributes="noinline")
-        _fill(body, work, body.arguments[:count], body.arguments[count:])
+        body = self.module.function(
+            f"{name}.body", [*names, *INTERFACE[1:]], attributes="noinline"
+        )
+        begin, end, scratch = body.arguments[count:]
+        status = body.arguments[count - 1] if work.fallible else None
+        work.write(body, body.arguments[:count], status, begin, end, scratch)
+        body.ret()
+        return [name, f"{name}.body"]
 
     def finish(self) -> tuple[str, tuple[Kernel, ...]]:
         """The header and the kernels, as the program keeps them."""
-        own = {n for name, _ in self._made for n in (name, f"{name}.body")}
+        own = {name for functions, _ in self._made for name in functions}
         kernels = tuple(
             Kernel(
-                name,
-                self.module.text_of((name, f"{name}.body")),
+                functions[0],
+                self.module.text_of(functions),
                 work.scratch,
                 work.bytes_moved,
                 work.flops,
             )
-            for name, work in self._made
+            for functions, work in self._made
         )
         return self.module.text(without=own), kernels
-
-
-INTERFACE = (("table", "ptr"), ("begin", "int64"), ("end", "int64"), ("scratch", "ptr"))
-
-
-def _fill(b: Builder, work: Work, pointers: Sequence[Value], rest: Sequence[Value]) -> None:
-    begin, end, scratch = rest
-    status = pointers[-1] if work.fallible else None
-    work.write(b, pointers, status, begin, end, scratch)
-    b.ret()

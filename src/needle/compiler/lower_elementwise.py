@@ -28,10 +28,10 @@ class Place:
     vector: int | None
     width: int
     variables: dict[int, Value | None] = field(default_factory=dict)
-    mask: int | None = None
+    mask: Mask = None
     values: dict[int, Value] = field(default_factory=dict)
 
-    def at(self, axis: int, position: Value, mask: int | None) -> Place:
+    def at(self, axis: int, position: Value, mask: Mask) -> Place:
         """The place inside a loop over `axis`; values known so far stay known."""
         variables = {**self.variables, axis: position}
         return Place(self.b, self.nest, self.pointers, self.status, self.vector, self.width,
@@ -98,7 +98,10 @@ class Place:
 
     def tail(self) -> Value:
         """The lanes on the mask, as bools."""
-        return self.b.compare("lt", self.b.lanes(self.width, "int32"), self.width if self.mask is None else self.mask)
+        if isinstance(self.mask, Value):
+            return self.mask
+        left = self.width if self.mask is None else self.mask
+        return self.b.compare("lt", self.b.lanes(self.width, "int32"), left)
 
     # -- memory -----------------------------------------------------------------------------------
 

@@ -194,7 +194,7 @@ class NestWriter:
             self._flat(place, first, last)
             return
         with b.loop(first, last) as loop:
-            self._item(place, loop.index)
+            self._position(place, loop.index)
 
     def _flat(self, place: Place, first: Value, last: Value) -> None:
         """A one-dimensional space without sweeps: whole vectors, then what is left."""
@@ -205,12 +205,12 @@ class NestWriter:
             if n % width:
                 stop = b.select(b.compare("gt", last, whole), whole, last)
             with b.loop(first, stop) as loop:
-                self._phase_set(place.at(0, loop.index * width, None))
+                self.item(place.at(0, loop.index * width, None))
         if n % width:
             tail = place.at(0, b.const(whole * width, "int64"), n % width)
-            b.branch(b.compare("gt", last, whole), lambda: self._phase_set(tail))
+            b.branch(b.compare("gt", last, whole), lambda: self.item(tail))
 
-    def _item(self, place: Place, item: Value) -> None:
+    def _position(self, place: Place, item: Value) -> None:
         """All phases of one outer position."""
         b, plan = self.b, self.plan
         outer = [axis for axis, swept in enumerate(plan.swept) if not swept]
@@ -228,7 +228,7 @@ class NestWriter:
                 place = place.at(axis, item - rest * sizes[axis], None)
                 item = rest
         if plan.vector not in outer:
-            self._phase_set(place)
+            self.item(place)
             return
         assert plan.vector is not None
         n, chunk = self.nest.space[plan.vector], place.variables[plan.vector]
@@ -236,19 +236,19 @@ class NestWriter:
         left = n % plan.width
         start = chunk * plan.width
         if not left:
-            self._phase_set(place.at(plan.vector, start, None))
+            self.item(place.at(plan.vector, start, None))
         elif n < plan.width:
-            self._phase_set(place.at(plan.vector, b.const(0, "int64"), left))
+            self.item(place.at(plan.vector, b.const(0, "int64"), left))
         else:
             whole = place.at(plan.vector, start, None)
             tail = place.at(plan.vector, start, left)
             b.branch(
                 b.compare("lt", chunk, n // plan.width),
-                lambda: self._phase_set(whole),
-                lambda: self._phase_set(tail),
+                lambda: self.item(whole),
+                lambda: self.item(tail),
             )
 
-    def _phase_set(self, place: Place) -> tuple[Value, ...]:
+    def item(self, place: Place) -> tuple[Value, ...]:
         """The sweeps of one item in order, then what is stored once an item."""
         for reductions, stores in self.phases:
             self._sweep(place, reductions, stores)

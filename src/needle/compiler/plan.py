@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from needle.compiler import plan_memory
+from needle.compiler import plan_memory, plan_order
 from needle.compiler.fuse import fuse, separate
 from needle.compiler.fuse_group import Group, Memory
 from needle.compiler.graph import Graph, Node, full, rebuild
 from needle.compiler.lower import Kernels, Lowered
+from needle.compiler.lower_nest import NestWork
 from needle.compiler.lower_reduce import neutral
 from needle.compiler.lower_index import Copy
 from needle.compiler.lower_schedule import UnfusableError, storage
@@ -48,7 +49,7 @@ def compile_graph(
     ties = {graph.outputs[o]: graph.inputs[i] for o, i in (tied or {}).items()}
     groups, memory = fuse(graph, ties, fusing=fusing)
     kernels = Kernels(target)
-    lowered = _lower(kernels, groups, memory)
+    lowered = plan_order.ordered(_lower(kernels, groups, memory))
     inputs = tuple(
         ProgramInput(n.shape, n.dtype.name, i in numbers, getattr(n.primitive, "label", ""))
         for i, n in enumerate(graph.inputs)
@@ -63,9 +64,10 @@ def compile_graph(
             places[storage(node)] = (
                 Buffer("result", position) if index is None else Buffer("input", index)
             )
+    lowered = plan_order.bundled_state(lowered)
     barriers = plan_memory.barriers(lowered, places)
     arena = plan_memory.allocate(lowered, barriers, places)
-    steps = _steps(lowered, barriers, places, set(in_place))
+    steps = _steps(kernels, lowered, barriers, places, set(in_place))
     header, functions = kernels.finish()
     return Program(functions, steps, inputs, tuple(outputs), (), arena, header, tuple(kernels.sites))
 
@@ -87,11 +89,12 @@ def _in_place(
 ) -> dict[Node, Node]:
     """The tied outputs that are written over their inputs."""
     last_fallible = max((k for k, one in enumerate(lowered) if one.fallible), default=-1)
-    last_read: dict[Node, int] = {}
+    readers: dict[Node, list[int]] = {}
     writer: dict[Node, int] = {}
     for k, one in enumerate(lowered):
         writer.update(dict.fromkeys(one.writes, k))
-        last_read.update(dict.fromkeys(one.parameters, k))
+        for node in one.parameters:
+            readers.setdefault(node, []).append(k)
     result: dict[Node, Node] = {}
     taken: set[Node] = set()
     for output, target in ties.items():
@@ -99,8 +102,9 @@ def _in_place(
         fits = output.shape == target.shape and output.dtype == target.dtype
         if k is None or not fits or places[target].kind != "input" or target in taken:
             continue
-        alone = last_read.get(target, -1) <= k and lowered[k].group.state
-        if alone and k > last_fallible and _same_elements(lowered[k], storage(output), target):
+        # Kernels that write state run side by side: none may read what another overwrites.
+        alone = all(j == k or not lowered[j].state for j in readers.get(target, ()))
+        if lowered[k].state and alone and k > last_fallible and _same_elements(lowered[k], storage(output), target):
             result[output] = target
             taken.add(target)
     return result
@@ -108,10 +112,9 @@ def _in_place(
 
 def _same_elements(lowered: Lowered, output: Node, target: Node) -> bool:
     """Whether a kernel reads an input only at the element that it then overwrites."""
-    nest = getattr(lowered.work, "nest", None)
-    if nest is None or lowered.group.kind != "nest":
+    if not isinstance(lowered.work, NestWork):
         return False
-    parameters = lowered.parameters
+    nest, parameters = lowered.work.nest, lowered.parameters
     (store,) = (s for s in nest.stores if parameters[s.parameter] is output)
     reads = [
         i for i in nest.instructions if i.op == "load" and parameters[i.attribute] is target
@@ -120,6 +123,7 @@ def _same_elements(lowered: Lowered, output: Node, target: Node) -> bool:
 
 
 def _steps(
+    kernels: Kernels,
     lowered: list[Lowered],
     barriers: list[bool],
     places: Mapping[Node, Buffer],
@@ -134,13 +138,13 @@ def _steps(
             buffers.append(Buffer("status"))
         commit = not committed and any(n in over for n in one.writes)
         committed = committed or commit
-        sources = [n.source for n in one.group.members if n.source]
+        sources = [n.source for n in one.members if n.source]
         ops = tuple(dict.fromkeys(s.op for s in sources)) or tuple(
-            dict.fromkeys(n.primitive.name for n in one.group.members)
+            dict.fromkeys(n.primitive.name for n in one.members)
         )
         lines = tuple(dict.fromkeys(f"{s.file}:{s.line}" for s in sources))
         steps.append(
-            Step(one.kernel, tuple(buffers), one.blocks, barrier, False, commit, ops, lines)
+            Step(kernels.kernel(one), tuple(buffers), one.blocks, barrier, False, commit, ops, lines)
         )
     return tuple(steps)
 
