@@ -72,7 +72,8 @@ def disturbed(node: Node, values: dict[Node, np.ndarray], rng) -> np.ndarray:
     ):  # a running sum of n terms errs by about sqrt(n) ulps of it
         sizes = {x: abs(value) if x.dtype.kind == "f" else value for x, value in given.items()}
         terms = sum(x.size for x in node.inputs) / max(node.size, 1)
-        return result + 2 * noise * math.sqrt(terms) * evaluate([node], sizes, wide=True)[node]
+        size = 2 * math.sqrt(terms) * evaluate([node], sizes, wide=True)[node]
+        return result + noise * np.where(np.isfinite(size), size, 0)
     return result * (1 + noise)
 
 

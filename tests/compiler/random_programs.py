@@ -10,6 +10,7 @@ only see values that are exact, so that rounding cannot flip them.
 from __future__ import annotations
 
 import argparse
+import functools
 import importlib
 import math
 import sys
@@ -300,6 +301,23 @@ class Generator:
         hot = g.compare("eq", g.broadcast(labels, shape), g.iota(shape, 1, "int64"))
         self.keep(g.matmul(g.cast(hot, w.dtype), w))
 
+    def do_time_loop(self) -> None:
+        """Products of slices, and sums of products, column sums and pads over a few steps."""
+        x = self.any("f", rank=3)
+        x = g.reshape(x, (math.prod(x.shape[:-2]), *x.shape[-2:]))
+        steps, n, width = x.shape
+        if not 2 <= steps <= 8:
+            return
+        w, parts, terms = self.input((width, 3), x.dtype), [], []
+        for t in range(steps):
+            now = g.reshape(g.slice_(x, (t, 0, 0), (t + 1, n, width)), (n, width))
+            h = g.unary("tanh", g.matmul(now, w))
+            wide = g.reshape(h, (1, n, 3))
+            parts.append(g.pad(wide, (t, 0, 0), (steps - 1 - t, 0, 0)))
+            terms.append((g.matmul(now, h, transpose_a=True), g.reduce("sum", h, (0,))))
+        for group in (parts, *zip(*terms, strict=True)):
+            self.keep(functools.reduce(g.add, self.rng.permutation(np.array(group, object))))
+
     def do_iota(self) -> None:
         shape = self.shape(self.pick((1, 2, 3)))
         axis = int(self.rng.integers(len(shape)))
@@ -367,17 +385,14 @@ def main() -> int:
     parser.add_argument("--size", type=int, default=20, help="steps a program (20)")
     parser.add_argument("--run", default="", help="module:function(graph, arrays) to test")
     options = parser.parse_args()
-    run: Run = run_simplified
-    if options.run:
-        module, name = options.run.split(":")
-        run = getattr(importlib.import_module(module), name)
-    failures = 0
-    for seed in range(options.seed, options.seed + options.count):
-        text = report(seed, options.size, run)
-        if text:
+    module, _, name = options.run.partition(":")
+    run = getattr(importlib.import_module(module), name) if name else run_simplified
+    failures, last = 0, options.seed + options.count - 1
+    for seed in range(options.seed, last + 1):
+        if text := report(seed, options.size, run):
             failures += 1
             print(text, end="\n\n", flush=True)
-    print(f"seeds {options.seed}..{options.seed + options.count - 1}: {failures} failures")
+    print(f"seeds {options.seed}..{last}: {failures} failures")
     return 1 if failures else 0
 
 

@@ -220,6 +220,19 @@ CASES = {
         (lambda x, y, **_: g.concat([g.concat([x, y], 0), x], 0), "concat[0] x y x"),
         (lambda x, y, **_: g.concat([x, g.slice_(y, (0, 0), (0, 3))], 0), "x"),
     ],
+    "concat_of_slices": [
+        (lambda x, **_: g.concat([g.slice_(x, (t, 0), (t + 1, 3)) for t in range(4)], 0), "x"),
+        (
+            lambda x, **_: g.concat(
+                [g.reshape(g.slice_(x, (t, 0), (t + 1, 3)), (3,)) for t in (1, 2)], 0
+            ),
+            "rs (slice[(1, 0), (3, 3), (1, 1)] x)",
+        ),
+        (
+            lambda x, **_: g.concat([g.slice_(x, (t, 0), (t + 1, 3)) for t in (1, 0)], 0),
+            "concat[0] (slice[(1, 0), (2, 3), (1, 1)] x) (slice[(0, 0), (1, 3), (1, 1)] x)",
+        ),
+    ],
     "compose_flips": [
         (lambda x, **_: g.flip(g.flip(x, (0, 1)), (0, 1)), "x"),
         (lambda x, **_: g.flip(g.flip(x, (0, 1)), (0,)), "flip[1] x"),

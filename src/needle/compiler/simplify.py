@@ -6,13 +6,14 @@ builds every node anew in normal form (`simplify_rewriter`); sweeps repeat until
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from needle.compiler import simplify_algebra as algebra
+from needle.compiler import simplify_join as join
 from needle.compiler import simplify_matmul as matmul
 from needle.compiler import simplify_movement as movement
 from needle.compiler import simplify_sums as sums
-from needle.compiler.graph import Graph
+from needle.compiler.graph import Graph, Node
 from needle.compiler.primitives import (
     Binary,
     Broadcast,
@@ -80,7 +81,7 @@ RULES: Mapping[type[Primitive], Sequence[Rule]] = {
         movement.slice_of_concat,
         movement.slice_of_pad,
     ),
-    Concat: (*_EMPTY, movement.flatten_concat),
+    Concat: (*_EMPTY, movement.flatten_concat, movement.concat_of_slices),
     Flip: (*_EMPTY, movement.compose_flips),
     Pad: (*_EMPTY, movement.pad_nothing),
     Reduce: (
@@ -107,6 +108,12 @@ RULES: Mapping[type[Primitive], Sequence[Rule]] = {
     ScatterAdd: _EMPTY,
 }
 
+PASSES: Sequence[Callable[[Graph, Rewriter], dict[Node, Node]]] = (
+    join.join_products_of_slices,
+    join.join_sums,
+)
+"""What needs all users of a node: each returns nodes and their replacements. Then rules again."""
+
 MOST_SWEEPS = 4
 
 
@@ -120,6 +127,15 @@ def simplify(graph: Graph, *, verify: bool = False) -> Graph:
     %1: float32[4] = mul %0 %0
     return %1
     """
+    graph = _apply_rules(graph, verify)
+    for find in PASSES:
+        replaced = find(graph, Rewriter(RULES))
+        if replaced:
+            graph = _apply_rules(join.substitute(graph, replaced), verify)
+    return graph
+
+
+def _apply_rules(graph: Graph, verify: bool) -> Graph:
     for _ in range(MOST_SWEEPS):
         new = Rewriter(RULES).sweep(graph)
         if verify:

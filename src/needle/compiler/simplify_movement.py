@@ -210,6 +210,28 @@ def flatten_concat(p: Concat, node: Node, make: Rewriter) -> Node | None:
     return None if same else make(p, *parts)
 
 
+def concat_of_slices(p: Concat, node: Node, make: Rewriter) -> Node | None:
+    """concat(x[0:1], x[1:2], ...) -> x[0:n] where the parts follow one another in x."""
+    cuts: list[Slice] = []
+    base = None
+    for x in node.inputs if p.axis == 0 else ():
+        part = x.inputs[0] if isinstance(x.primitive, Reshape) else x
+        cut = part.primitive
+        if not isinstance(cut, Slice) or cut.steps[0] != 1:
+            return None
+        base = base or part.inputs[0]
+        if part.inputs[0] is not base or part.shape[1:] != base.shape[1:]:
+            return None
+        if cuts and cut.starts[0] != cuts[-1].stops[0]:
+            return None
+        cuts.append(cut)
+    if base is None:
+        return None
+    stops = (cuts[-1].stops[0], *base.shape[1:])
+    rows = make(Slice(cuts[0].starts, stops, (1,) * len(stops)), base)
+    return make.reshape(rows, node.shape)
+
+
 def compose_flips(p: Flip, node: Node, make: Rewriter) -> Node | None:
     """flip(flip x) -> x; axes of one element, or along which x is repeated, need no flip."""
     (x,), axes = node.inputs, set(p.axes)
