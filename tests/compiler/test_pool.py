@@ -8,7 +8,7 @@ import pytest
 
 from needle import settings
 from needle.compiler import policy, pool
-from needle.compiler.machine import cgroup_quota, usable_cores
+from needle.compiler.cores import cgroup_quota, usable_cores
 from needle.compiler.memory import address, aligned, owned
 from needle.compiler.pool import Pool, thread_count
 from needle.compiler.run import load
@@ -212,7 +212,7 @@ def test_no_quota(tmp_path):
 
 
 def test_the_lowest_count_is_one_core(monkeypatch):
-    monkeypatch.setattr("needle.compiler.machine._quota", lambda: 0.5)
+    monkeypatch.setattr("needle.compiler.cores._quota", lambda: 0.5)
     assert usable_cores() == 1
 
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from needle import settings
 from needle.compiler import native, walker
-from needle.compiler.machine import usable_cores
+from needle.compiler.cores import usable_cores
 from needle.compiler.memory import address, aligned
 from needle.compiler.target import host
 from needle.compiler.walker import Control, Mail, State
