@@ -1,0 +1,89 @@
+"""From options to objects: model, loss, optimizer, schedule, early stopping."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from needle import nn, optim
+from needle.autograd import Tensor
+from needle.cli.config import TrainConfig
+from needle.models import MLPResNet
+from needle.optim import lr_scheduler
+from needle.training import Callback, EarlyStopping, Run
+
+
+def make_model(config: TrainConfig, features: int, classes: int) -> nn.Module:
+    """Return an MLPResNet that takes samples of any shape."""
+    norm = {"batch": nn.BatchNorm1d, "layer": nn.LayerNorm1d}[config.norm]
+    network = MLPResNet(
+        features, config.hidden, config.blocks, classes, norm=norm, drop_prob=config.dropout
+    )
+    return nn.Sequential(nn.Flatten(), network)
+
+
+class Loss:
+    """Softmax loss; in training mode, plus `l1` times the sum of |p| over all parameters."""
+
+    def __init__(self, model: nn.Module, l1: float) -> None:
+        self.model = model
+        self.l1 = l1
+        self.softmax = nn.SoftmaxLoss()
+
+    def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return the scalar loss of a batch."""
+        value = self.softmax(logits, labels)
+        if self.l1 and self.model.training:
+            value = value + self.l1 * nn.l1_penalty(self.model.parameters())
+        return value
+
+
+def make_optimizer(config: TrainConfig, model: nn.Module) -> Any:
+    """Return the optimizer; SGD has a momentum of 0.9."""
+    settings = {"lr": config.lr, "weight_decay": config.weight_decay}
+    if config.optimizer == "sgd":
+        return optim.SGD(model.parameters(), momentum=0.9, **settings)
+    kind = {"adam": optim.Adam, "adamw": optim.AdamW}[config.optimizer]
+    return kind(model.parameters(), **settings)
+
+
+def make_schedule(config: TrainConfig, optimizer: Any, batches: int) -> Any:
+    """Return the schedule over all epochs of `batches` steps; None for none.
+
+    step: a tenth of the rate after each third of the epochs; cosine: down to zero; onecycle: up and
+    down, batch by batch.
+    """
+    if config.schedule == "step":
+        return lr_scheduler.StepLR(optimizer, step_size=max(1, math.ceil(config.epochs / 3)))
+    if config.schedule == "cosine":
+        return lr_scheduler.CosineAnnealingLR(optimizer, T_max=config.epochs)
+    if config.schedule == "onecycle":
+        return lr_scheduler.OneCycleLR(
+            optimizer, max_lr=config.lr, total_steps=config.epochs * batches
+        )
+    return None
+
+
+class Plan(Callback):
+    """Let the schedule of a continued run lead to that run's end, which may have moved.
+
+    Comes after the checkpoint among the callbacks.
+    """
+
+    def __init__(self, schedule: Any) -> None:
+        self.schedule = schedule
+        self.planned = schedule.state_dict() if schedule is not None else {}
+
+    def begin(self, run: Run) -> None:
+        """Keep how far the schedule has come, nothing else of what the checkpoint brought."""
+        if self.schedule is not None:
+            done = {"last_epoch": self.schedule.last_epoch}
+            self.schedule.load_state_dict(self.planned | done)
+            run.optimizer.lr = self.schedule.lr_at(self.schedule.last_epoch)
+
+
+def make_early_stopping(config: TrainConfig) -> EarlyStopping | None:
+    """Return what chooses the best epoch; None without validation data."""
+    if not config.val_fraction:
+        return None
+    return EarlyStopping(patience=config.patience or math.inf)

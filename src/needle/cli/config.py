@@ -1,0 +1,131 @@
+"""The options of `needle train`: names, defaults, ranges and help in one dataclass."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import click
+
+from needle.errors import DataError
+
+INVOCATION = ("out", "resume", "config", "quiet", "debug")  # they do not belong to the result
+
+
+def option(default: Any, help: str, kind: click.ParamType | type | None = None) -> Any:
+    """Return a field of TrainConfig with what the command line needs of it."""
+    kind = type(default) if kind is None else kind
+    return field(default=default, metadata={"help": help, "type": kind})
+
+
+def choice(default: str, words: tuple[str, ...], help: str) -> Any:
+    """Return a field that takes one of several words."""
+    return option(default, help, click.Choice(words))
+
+
+POSITIVE = click.FloatRange(min=0, min_open=True)
+NOT_NEGATIVE = click.FloatRange(min=0)
+COUNT = click.IntRange(min=1)
+FILE = click.Path(path_type=str)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """All options of `needle train`."""
+
+    data: str = option("digits", "digits, mnist, fashion-mnist, or a folder DIR; see above.")
+    epochs: int = option(30, "Passes over the training part.", COUNT)
+    batch_size: int = option(32, "Samples a step.", COUNT)
+    hidden: int = option(100, "Width of the network.", click.IntRange(min=2))
+    blocks: int = option(3, "Residual blocks.", click.IntRange(min=0))
+    norm: str = choice("batch", ("batch", "layer"), "Normalisation.")
+    dropout: float = option(0.1, "Share of units dropped.", click.FloatRange(0, 1, max_open=True))
+    optimizer: str = choice("adam", ("sgd", "adam", "adamw"), "sgd has momentum 0.9.")
+    lr: float = option(0.001, "Learning rate, the largest of the schedule.", POSITIVE)
+    schedule: str = choice(
+        "none", ("none", "step", "cosine", "onecycle"), "How the learning rate changes."
+    )
+    weight_decay: float = option(0.001, "L2 penalty; decoupled for adamw.", NOT_NEGATIVE)
+    l1: float = option(0.0, "L1 penalty.", NOT_NEGATIVE)
+    val_fraction: float = option(
+        0.1,
+        "Part of the training images that chooses the best epoch; 0: the last one is taken.",
+        click.FloatRange(0, 1, max_open=True),
+    )
+    patience: int = option(
+        10, "Epochs without a lower validation loss before it stops; 0: never.", click.IntRange(0)
+    )
+    seed: int = option(0, "Seed of NumPy's random numbers.", click.IntRange(0, 2**32 - 1))
+    out: str | None = option(None, "Run folder  [default: runs/<data>-<number>]", FILE)
+    resume: str | None = option(None, "Continue the run in this folder; only --epochs too.", FILE)
+    config: str | None = option(None, "Repeat the run of this config.json.", FILE)
+    quiet: bool = option(False, "No progress.", bool)
+    debug: bool = option(False, "Show the traceback of an error.", bool)
+
+    def options(self) -> dict[str, Any]:
+        """Return what decides the result of a run, without where and how it is shown."""
+        return {k: v for k, v in asdict(self).items() if k not in INVOCATION}
+
+
+def train_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add one command-line option for each field of TrainConfig, its default shown in the help."""
+    for item in reversed(fields(TrainConfig)):
+        name = "--" + item.name.replace("_", "-")
+        attributes: dict[str, Any] = {"help": item.metadata["help"], "default": item.default}
+        if item.metadata["type"] is bool:
+            attributes["is_flag"] = True
+        else:
+            attributes["type"] = item.metadata["type"]
+        command = click.option(name, show_default=item.default is not None, **attributes)(command)
+    return command
+
+
+def from_command_line(context: click.Context) -> TrainConfig:
+    """Return the options given, over those of `--config` or `--resume`, over the defaults.
+
+    Raises: click.UsageError for options that do not go together.
+    """
+    given = {
+        name: value
+        for name, value in context.params.items()
+        if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+    }
+    stored: dict[str, Any] = {}
+    if "resume" in given:
+        others = sorted(set(given) - {"resume", "epochs", "quiet", "debug"})
+        if others:
+            name = others[0].replace("_", "-")
+            raise click.UsageError(f"--{name} cannot be changed in a run that is resumed")
+        stored = read_options(Path(given["resume"], "config.json"))
+    elif "config" in given:
+        stored = read_options(Path(given["config"]))
+    return TrainConfig(**stored | given)
+
+
+def read_options(path: Path) -> dict[str, Any]:
+    """Return the options in a config.json, each checked as on the command line.
+
+    Raises: DataError for a file that is no such thing, OSError where it cannot be read.
+    """
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))["options"]
+        unknown = set(stored) - set(TrainConfig().options())
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path}: not the config.json of a run ({error})") from error
+    if unknown:
+        raise DataError(f"{path}: unknown option {sorted(unknown)[0]!r}")
+    for item in fields(TrainConfig):
+        if item.name in stored:
+            stored[item.name] = _checked(path, item.name, item.metadata["type"], stored[item.name])
+    return stored
+
+
+def _checked(path: Path, name: str, kind: Any, value: Any) -> Any:
+    try:
+        return click.types.convert_type(kind)(value)
+    except (click.BadParameter, TypeError) as error:
+        reason = getattr(error, "message", error)
+        raise DataError(f"{path}: {name}: {reason}") from error

@@ -1,0 +1,118 @@
+"""The console script `needle`: its verbs, its errors, its exit codes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+import click
+
+from needle import __version__
+from needle.cli.config import from_command_line, train_options
+from needle.errors import NeedleError
+
+OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code.
+
+    0: done; 1: an error, told in one line on stderr (`--debug` for the traceback); 2: wrong usage;
+    130: interrupted.
+    """
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    with contextlib.suppress(AttributeError):  # a stream put in place of stdout may lack it
+        sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    try:
+        commands.main(arguments, prog_name="needle", standalone_mode=False)
+        sys.stdout.flush()
+    except (KeyboardInterrupt, click.Abort):
+        return INTERRUPTED
+    except click.UsageError as error:
+        error.show()
+        return USAGE
+    except BrokenPipeError:  # `needle predict ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except Exception as error:
+        if "--debug" in arguments:
+            traceback.print_exc()
+        else:
+            click.echo(f"needle: {one_line(error)}", err=True)
+        return FAILED
+    return OK
+
+
+def one_line(error: Exception) -> str:
+    """Return an error's text in one line; the class too where the text alone says little."""
+    text = error.format_message() if isinstance(error, click.ClickException) else str(error)
+    text = " ".join(text.split())
+    plain = isinstance(error, click.ClickException | NeedleError | OSError)
+    return text if plain and text else f"{type(error).__name__}: {text} (--debug shows where)"
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, package_name="needle-dl")
+def commands() -> None:
+    """Train and use small neural networks on this machine's CPU."""
+
+
+debug_option = click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+
+
+@commands.command()
+@train_options
+@click.pass_context
+def train(context: click.Context, /, **_: object) -> None:
+    """Train an MLPResNet; without options, on the handwritten digits that needle ships.
+
+    DIR is a folder with MNIST's four IDX files (train-images-idx3-ubyte, train-labels-idx1-ubyte,
+    t10k-images-idx3-ubyte, t10k-labels-idx1-ubyte, gzipped or not), or with x_train.npy,
+    y_train.npy, x_test.npy, y_test.npy: samples (N, ...), labels (N,) from 0.
+
+    Everything about a run is in its folder: config.json, metrics.csv, model.safetensors,
+    checkpoint.safetensors, curves.png.
+    """
+    from needle.cli.train import train as run
+
+    run(from_command_line(context))
+
+
+@commands.command()
+@click.argument("directory", metavar="[DIR]", required=False)
+@debug_option
+def eval(directory: str | None, debug: bool) -> None:
+    """Print loss, accuracy and confusion matrix on the test samples.
+
+    DIR is the folder of a run; by default the newest in runs/.
+    """
+    from needle.cli.verbs import evaluate_run
+
+    evaluate_run(directory)
+
+
+@commands.command()
+@click.argument("directory", metavar="DIR")
+@click.argument("file", metavar="FILE")
+@debug_option
+def predict(directory: str, file: str, debug: bool) -> None:
+    """Print index,label,probability for each sample in FILE, as CSV.
+
+    FILE is a .npy or .csv file with one sample a row, scaled as in training: images from 0 to 1. A
+    .npy file of uint8 holds raw pixels and is scaled here.
+    """
+    from needle.cli.verbs import predict_file
+
+    predict_file(directory, file)
+
+
+@commands.command()
+@debug_option
+def info(debug: bool) -> None:
+    """Print versions, CPU features, usable cores, threads, caches and data folders."""
+    from needle.cli.verbs import show_info
+
+    show_info()

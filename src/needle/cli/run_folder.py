@@ -1,0 +1,138 @@
+"""The folder of a training run: its name, config.json, metrics.csv, and the model in it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from needle import nn
+from needle.cli.build import make_model
+from needle.cli.config import TrainConfig
+from needle.cli.machine import machine, versions
+from needle.cli.source import Source
+from needle.errors import ArgumentError, DataError
+from needle.files import write_text
+from needle.training import Callback, Run, load, save
+from needle.training.storage import read_tensors
+
+CONFIG, METRICS, CURVES = "config.json", "metrics.csv", "curves.png"
+MODEL, CHECKPOINT = "model.safetensors", "checkpoint.safetensors"
+RUNS = Path("runs")
+COLUMNS = ("epoch", "loss", "accuracy", "val_loss", "val_accuracy", "lr", "seconds")
+
+
+def new_folder(out: str | None, name: str) -> Path:
+    """Make and return the folder of a new run: `out`, or `runs/<name>-<first free number>`.
+
+    Raises: ArgumentError where `out` holds a run already.
+    """
+    if out is not None:
+        folder = Path(out)
+        if any((folder / file).exists() for file in (CONFIG, CHECKPOINT, MODEL)):
+            text = f"holds a run; continue it with --resume {folder} or name another folder"
+            raise ArgumentError(f"--out {folder}: {text}")
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+    RUNS.mkdir(exist_ok=True)
+    for number in count(1):
+        folder = RUNS / f"{name}-{number:03}"
+        try:
+            folder.mkdir()  # fails where it exists: two runs at once get two folders
+        except FileExistsError:
+            continue
+        return folder
+    raise AssertionError("count() never ends")
+
+
+def newest_folder() -> Path:
+    """Return the folder in `runs` whose model was written last.
+
+    Raises: DataError where there is none.
+    """
+    models = list(RUNS.glob(f"*/{MODEL}"))
+    if not models:
+        raise DataError(f"no finished run in {RUNS.absolute()}; start one with: needle train")
+    return max(models, key=lambda path: (path.stat().st_mtime_ns, path.parent.name)).parent
+
+
+def write_config(folder: Path, config: TrainConfig) -> None:
+    """Write config.json: what repeats the run, and what it ran on."""
+    record = {
+        "options": config.options(),
+        "seed": config.seed,
+        "versions": versions(),
+        **machine(),
+    }
+    write_text(folder / CONFIG, json.dumps(record, indent=2) + "\n")
+
+
+class MetricsFile(Callback):
+    """Keep metrics.csv: a header, then a row an epoch, written as it goes.
+
+    Comes after the checkpoint among the callbacks: a run that continues begins the file again with
+    the checkpoint's rows, so that rows past it are gone.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def begin(self, run: Run) -> None:
+        """Write the header and the rows there are."""
+        write_text(self.path, _csv([list(COLUMNS), *map(_values, run.history.rows)]))
+
+    def after_epoch(self, run: Run) -> None:
+        """Add the epoch's row."""
+        with self.path.open("a", encoding="utf-8", newline="") as file:
+            file.write(_csv([_values(run.history.rows[-1])]))
+
+
+def _values(row: dict[str, float]) -> list[Any]:
+    return [row.get(column, "") for column in COLUMNS]
+
+
+def _csv(rows: list[list[Any]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
+
+
+def save_model(folder: Path, model: nn.Module, config: TrainConfig, source: Source) -> None:
+    """Write model.safetensors with what rebuilds the model, so that it needs nothing beside it."""
+    about = {"features": source.features, "classes": source.classes, "maximum": source.maximum}
+    save(folder / MODEL, model, options=config.options(), about=about)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained model, the options it was trained with, what it takes and gives."""
+
+    model: nn.Module
+    options: TrainConfig
+    features: int
+    classes: int
+    maximum: int
+
+
+def load_model(folder: Path) -> Trained:
+    """Return the model of a finished run.
+
+    Raises: DataError where the folder has none or it was not written by `needle train`.
+    """
+    path = folder / MODEL
+    if not path.is_file():
+        fix = f"; finish it with: needle train --resume {folder}"
+        raise DataError(f"{folder}: no {MODEL}{fix if (folder / CONFIG).exists() else ''}")
+    _, info = read_tensors(path)
+    try:
+        options = TrainConfig(**info["extra"]["options"])
+        about = info["extra"]["about"]
+        model = make_model(options, about["features"], about["classes"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{path}: not written by needle train ({error})") from error
+    load(path, model)
+    return Trained(model, options, **about)

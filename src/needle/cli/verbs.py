@@ -1,0 +1,100 @@
+"""`needle eval`, `predict`, `info` and `cache`."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from needle import nn, ops
+from needle.autograd import Tensor
+from needle.cli.machine import machine, versions
+from needle.cli.report import confusion_table
+from needle.cli.run_folder import load_model, newest_folder
+from needle.cli.source import open_source, read_npy, scaled
+from needle.data import cache_folder
+from needle.errors import DataError
+from needle.training import accuracy, confusion_matrix, predict
+
+
+def evaluate_run(directory: str | None) -> None:
+    """Print loss, accuracy and confusion matrix of a run's model on the test samples."""
+    folder = Path(directory) if directory is not None else newest_folder()
+    trained = load_model(folder)
+    test = open_source(trained.options.data).test()
+    X, labels = test[np.arange(len(test))]
+    logits = predict(trained.model, X)
+    loss = nn.SoftmaxLoss()(Tensor.make_const(logits), Tensor.make_const(labels))
+    click.echo(f"run {folder.as_posix()}: {len(test):,} test samples of {trained.options.data}")
+    click.echo(f"loss {float(loss):.4f}")
+    click.echo(f"accuracy {accuracy(logits, labels):.4f}")
+    click.echo(confusion_table(confusion_matrix(labels, logits.argmax(axis=1), trained.classes)))
+
+
+def predict_file(directory: str, file: str) -> None:
+    """Print `index,label,probability` for each sample in a file."""
+    trained = load_model(Path(directory))
+    samples = read_samples(Path(file), trained.features, trained.maximum)
+    logits = predict(trained.model, samples)
+    probabilities = ops.softmax(Tensor.make_const(logits)).numpy()
+    click.echo("index,label,probability")
+    for index, row in enumerate(probabilities):
+        click.echo(f"{index},{row.argmax()},{row.max():.6f}")
+
+
+def read_samples(path: Path, features: int, maximum: int) -> np.ndarray:
+    """Return the samples of a .npy or .csv file as float32 (N, features).
+
+    Floats are taken as they are, so they must be scaled as in training: images from 0 to 1. A .npy
+    file of uint8 holds raw pixels, which are divided by `maximum`, the largest one of the data set
+    (255, for digits 16). A .csv file may begin with a line of names.
+    Raises: DataError where it holds no such rows.
+    """
+    if path.suffix.lower() not in (".npy", ".csv"):
+        raise DataError(f"{path}: expected a .npy or a .csv file")
+    array = read_npy(path) if path.suffix.lower() == ".npy" else read_csv(path)
+    if array.ndim < 2 or array[:1].size != features or not len(array):
+        text = f"expected one sample of {features} numbers a row, got shape {array.shape}"
+        raise DataError(f"{path}: {text}")
+    return scaled(array.reshape(len(array), features), maximum)
+
+
+def read_csv(path: Path) -> np.ndarray:
+    """Return the numbers of a .csv file, one row a line, without a line of names at its top."""
+    text = path.read_text(encoding="utf-8-sig").splitlines()
+    try:
+        with warnings.catch_warnings(action="ignore"):  # an empty file: the shape tells
+            return np.loadtxt(text[_is_header(text) :], delimiter=",", ndmin=2)
+    except ValueError as error:
+        raise DataError(f"{path}: {error}") from error
+
+
+def _is_header(lines: list[str]) -> bool:
+    try:
+        [float(cell) for cell in (lines or [""])[0].split(",")]
+    except ValueError:
+        return True
+    return False
+
+
+def show_info() -> None:
+    """Print versions, the machine, caches and data folders."""
+    import os
+
+    facts: dict[str, Any] = {name: text or "not installed" for name, text in versions().items()}
+    facts |= machine()
+    facts["cpu_features"] = " ".join(facts["cpu_features"])
+    facts["compiled programs"] = compiler_cache_text()
+    facts["downloaded data"] = cache_folder()
+    facts["NEEDLE_DATA"] = os.environ.get("NEEDLE_DATA") or "not set"
+    width = max(map(len, facts))
+    for name, value in facts.items():
+        click.echo(f"{name.replace('_', ' '):{width}}  {value}")
+
+
+def compiler_cache_text() -> str:
+    """Return where compiled programs are kept."""
+    return "none"

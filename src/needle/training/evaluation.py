@@ -1,0 +1,147 @@
+"""Run a trained model over data: predictions, loss and accuracy."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from needle.autograd import Tensor, no_grad
+from needle.data import DataLoader, NDArrayDataset
+from needle.errors import ArgumentError, DataError
+from needle.training.metrics import accuracy
+
+
+def predict(model: Any, X: Any, batch_size: int = 1024) -> np.ndarray:
+    """Return the model's outputs for all rows of `X`, batch by batch, as one array.
+
+    Shapes: X (N, ...) gives (N, ...) of the model's outputs. Evaluation mode and no graph; every
+    module's mode is restored afterwards. Floats are converted to the model's dtype.
+    Raises: DataError where X has no rows to speak of (0-d).
+
+    >>> ndl.predict(ndl.nn.Linear(4, 2), np.ones((5, 4))).shape
+    (5, 2)
+    """
+    array = _to_dtype(np.asarray(X), model_dtype(model))
+    if array.ndim == 0 or not len(array):
+        raise DataError(f"predict: expected one sample a row, got shape {array.shape}")
+    with evaluating(model):
+        parts = [
+            model(Tensor.make_const(array[start : start + batch_size])).numpy()
+            for start in range(0, len(array), _positive(batch_size))
+        ]
+    return np.concatenate(parts)
+
+
+def evaluate(
+    model: Any, data: Any, loss: Callable[..., Tensor], batch_size: int = 1024
+) -> dict[str, float]:
+    """Return `{"loss": ..., "accuracy": ...}` over `data`, means over its samples.
+
+    `data` is what `fit` takes. Evaluation mode, no graph, mode restored. There is an accuracy where
+    outputs are (N, k) and labels are integers (N,).
+
+    >>> data = np.ones((6, 4)), np.zeros(6, int)
+    >>> sorted(ndl.training.evaluate(ndl.nn.Linear(4, 2), data, ndl.nn.SoftmaxLoss()))
+    ['accuracy', 'loss']
+    """
+    means = Means()
+    with evaluating(model):
+        for x, y in batches(as_loader(data, batch_size), model_dtype(model)):
+            output = model(x)
+            means.add(loss(output, y), output, y)
+    return means.row()
+
+
+class Means:
+    """Means over samples of the batches' losses and accuracies."""
+
+    def __init__(self) -> None:
+        self.samples = 0
+        self._loss = 0.0
+        self._hits: float | None = None
+
+    def add(self, loss: Tensor, output: Tensor, labels: Tensor) -> None:
+        """Take note of one batch."""
+        count = len(labels)
+        self.samples += count
+        self._loss += float(loss) * count
+        if labels.dtype.kind in "iub" and labels.ndim == 1 and output.ndim == 2:
+            hits = accuracy(output.numpy(), labels.numpy()) * count
+            self._hits = hits if self._hits is None else self._hits + hits
+
+    @property
+    def loss(self) -> float:
+        """The mean loss."""
+        return self._loss / max(self.samples, 1)
+
+    @property
+    def accuracy(self) -> float | None:
+        """The share of right predictions; None where the data is not a classification."""
+        return None if self._hits is None else self._hits / self.samples
+
+    def row(self, prefix: str = "") -> dict[str, float]:
+        """Return the means by name."""
+        row = {f"{prefix}loss": self.loss}
+        return row if self.accuracy is None else row | {f"{prefix}accuracy": self.accuracy}
+
+
+@contextlib.contextmanager
+def evaluating(model: Any) -> Iterator[None]:
+    """Put the model into evaluation mode without a graph, and every module's mode back after."""
+    with keeping_mode(model), no_grad():
+        model.eval()
+        yield
+
+
+@contextlib.contextmanager
+def keeping_mode(model: Any) -> Iterator[None]:
+    """Restore `training` of the model and all modules in it after the block."""
+    before = [(module, module.training) for _, module in model.named_modules()]
+    try:
+        yield
+    finally:
+        for module, training in before:
+            module.training = training
+
+
+def model_dtype(model: Any) -> np.dtype | None:
+    """Return the dtype of the model's first floating parameter; None without one."""
+    dtypes = (parameter.dtype for parameter in model.parameters())
+    return next((dtype for dtype in dtypes if dtype.kind == "f"), None)
+
+
+def as_loader(data: Any, batch_size: int, shuffle: bool = False) -> DataLoader:
+    """Return batches of `data`: a DataLoader as it is, else a loader of `(X, y)` or a data set."""
+    if isinstance(data, DataLoader):
+        return data
+    if isinstance(data, tuple | list):
+        if len(data) != 2:
+            raise ArgumentError(f"fit: expected data as (X, y), got {len(data)} parts")
+        data = NDArrayDataset(*data)
+    if isinstance(data, np.ndarray | Tensor) or not hasattr(data, "__getitem__"):
+        kind = type(data).__name__
+        raise ArgumentError(f"fit: expected (X, y), a Dataset or a DataLoader, got {kind}")
+    return DataLoader(data, _positive(batch_size), shuffle)
+
+
+def batches(loader: DataLoader, dtype: np.dtype | None) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield `(x, y)` batches with floats of the model's dtype."""
+    for batch in loader:
+        if len(batch) != 2:
+            raise DataError(f"fit: expected samples (x, y), got {len(batch)} parts")
+        x, y = (Tensor.make_const(_to_dtype(t.numpy(), dtype)) for t in batch)
+        yield x, y
+
+
+def _to_dtype(array: np.ndarray, dtype: np.dtype | None) -> np.ndarray:
+    is_float = dtype is not None and array.dtype.kind == "f"
+    return array.astype(dtype, copy=False) if is_float else array
+
+
+def _positive(batch_size: int) -> int:
+    if batch_size < 1:
+        raise ArgumentError(f"batch_size: expected at least 1, got {batch_size}")
+    return batch_size
