@@ -56,7 +56,7 @@ ELSEWHERE = {
 
 
 def unknown(module: str, name: str) -> AttributeError:
-    """Make the error for a name that `module` lacks: it says where to look, where the table knows."""
+    """Make the error for a name that `module` lacks: it says where to look if the table knows."""
     way = ELSEWHERE.get(module, {}).get(name)
     hint = f"; needle's way: {way}" if way else ""
     return AttributeError(f"module {module!r} has no attribute {name!r}{hint}", name=name)

@@ -39,7 +39,7 @@ def MLPResNet(  # noqa: N802
     norm: Callable[[int], nn.Module] = nn.BatchNorm1d,
     drop_prob: float = 0.1,
 ) -> nn.Sequential:
-    """Make Linear(dim, hidden_dim), ReLU, blocks of (hidden_dim, hidden_dim // 2), Linear to classes.
+    """Make Linear(dim, hidden_dim), ReLU, blocks (hidden_dim, hidden_dim // 2), Linear to classes.
 
     Shapes: (N, dim) -> (N, num_classes).
 

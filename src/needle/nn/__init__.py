@@ -12,26 +12,10 @@ from needle.nn.module import Module, Parameter
 from needle.nn.norm import BatchNorm1d, BatchNorm2d, LayerNorm1d
 
 __all__ = [
-    "BatchNorm1d",
-    "BatchNorm2d",
-    "Dropout",
-    "Flatten",
-    "GELU",
-    "Identity",
-    "LayerNorm1d",
-    "Linear",
-    "MSELoss",
-    "Module",
-    "Parameter",
-    "ReLU",
-    "Residual",
-    "Sequential",
-    "Sigmoid",
-    "SoftmaxLoss",
-    "Tanh",
-    "l1_penalty",
-    "l2_penalty",
-]
+    "GELU", "BatchNorm1d", "BatchNorm2d", "Dropout", "Flatten", "Identity", "LayerNorm1d",
+    "Linear", "MSELoss", "Module", "Parameter", "ReLU", "Residual", "Sequential", "Sigmoid",
+    "SoftmaxLoss", "Tanh", "l1_penalty", "l2_penalty",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> NoReturn:

@@ -14,8 +14,8 @@ from needle.nn.module import Module
 class Sequential(Module):
     """One module after another: each takes the result of the one before.
 
-    `.modules` is the tuple of them; `model[i]` picks one, a slice gives a Sequential of the same modules.
-    In `state_dict` they go by index: `0.weight`.
+    `.modules` is the tuple of them; `model[i]` picks one, a slice gives a Sequential of the same
+    modules. In `state_dict` they go by index: `0.weight`.
 
     >>> nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
     Sequential: 26 parameters

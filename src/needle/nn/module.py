@@ -17,8 +17,8 @@ from needle.nn.calls import calls, describe, where
 class Parameter(Tensor):
     """A Tensor that is trained: a module's attribute of this class is in `parameters()`.
 
-    It shares the data of `array` where that is a Tensor, and always requires a gradient, whatever the
-    given Tensor's flag; set `p.requires_grad = False` afterwards to freeze it.
+    It shares the data of `array` where that is a Tensor, and always requires a gradient, whatever
+    the given Tensor's flag; set `p.requires_grad = False` afterwards to freeze it.
 
     Errors: DtypeError for a dtype that is not floating.
 
@@ -50,10 +50,10 @@ class Parameter(Tensor):
 class Module:
     """Base of all layers and models: attributes are its parts, `forward` is its formula.
 
-    Parameters and modules are found through attributes, and through dicts, lists and tuples in them, in
-    the order in which they were set. A Tensor that is not a Parameter is a buffer: it is saved with the
-    parameters but not trained; rebinding the attribute keeps it one. A buffer whose name starts with
-    `_` is not saved. Arrays given to a call become constant Tensors.
+    Parameters and modules are found through attributes, and through dicts, lists and tuples in
+    them, in the order in which they were set. A Tensor that is not a Parameter is a buffer: saved
+    with the parameters but not trained; rebinding the attribute keeps it one. A buffer whose name
+    starts with `_` is not saved. Arrays given to a call become constant Tensors.
 
     >>> class Scale(nn.Module):
     ...     def __init__(self, dim):
@@ -106,7 +106,7 @@ class Module:
                 yield from part._walk(f"{prefix}{name}.", seen)
 
     def named_parameters(self) -> list[tuple[str, Parameter]]:
-        """Return (path, parameter) pairs in attribute order; a shared one comes once, the first path."""
+        """Return (path, parameter) pairs in attribute order; a shared one once, the first path."""
         return [(name, part) for name, part in self._walk() if isinstance(part, Parameter)]
 
     def parameters(self) -> list[Parameter]:
@@ -149,8 +149,8 @@ class Module:
     def eval(self) -> Self:
         """Switch this module and all below to evaluation; return it.
 
-        BatchNorm then uses its running estimates and Dropout does nothing. Graphs are still built: see
-        `ndl.no_grad`.
+        BatchNorm then uses its running estimates and Dropout does nothing. Graphs are still built:
+        see `ndl.no_grad`.
         """
         return self.train(False)
 
@@ -167,7 +167,8 @@ class Module:
     def state_dict(self) -> dict[str, np.ndarray]:
         """Return copies of all parameters and buffers by path: `{"0.weight": array, ...}`.
 
-        Training on does not change them. Parts of a Sequential go by index, of a Residual under `fn.`.
+        Training on does not change them. Parts of a Sequential go by index, of a Residual under
+        `fn.`.
 
         >>> list(nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1)).state_dict())
         ['0.weight', '0.bias', '2.weight', '2.bias']
@@ -177,7 +178,7 @@ class Module:
     def load_state_dict(
         self, state_dict: Mapping[str, Any], strict: bool = True
     ) -> tuple[list[str], list[str]]:
-        """Copy values into the parameters and buffers of the same paths, keeping this module's dtypes.
+        """Copy values into the parameters and buffers of the same paths, which keep their dtypes.
 
         Returns the lists (missing, unexpected), which `strict=False` allows to be non-empty.
 
@@ -224,7 +225,7 @@ def _as_tensor(x: Any) -> Any:
 
 
 def _flatten(holder: Any, prefix: str, seen: set[int]) -> Iterator[tuple[str, Any]]:
-    """Yield Tensors and Modules found in a dict, list or tuple, and in those inside it, each once."""
+    """Yield Tensors and Modules found in a dict, list or tuple and those inside it, each once."""
     items = holder.items() if isinstance(holder, Mapping) else enumerate(holder)
     for key, part in items:
         name = f"{prefix}{key}"

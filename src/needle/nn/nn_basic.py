@@ -9,20 +9,7 @@ from needle.nn.module import Module, Parameter
 from needle.nn.norm import BatchNorm1d, BatchNorm2d, LayerNorm1d
 
 __all__ = [
-    "BatchNorm1d",
-    "BatchNorm2d",
-    "Dropout",
-    "Flatten",
-    "GELU",
-    "Identity",
-    "LayerNorm1d",
-    "Linear",
-    "Module",
-    "Parameter",
-    "ReLU",
-    "Residual",
-    "Sequential",
-    "Sigmoid",
-    "SoftmaxLoss",
+    "GELU", "BatchNorm1d", "BatchNorm2d", "Dropout", "Flatten", "Identity", "LayerNorm1d",
+    "Linear", "Module", "Parameter", "ReLU", "Residual", "Sequential", "Sigmoid", "SoftmaxLoss",
     "Tanh",
-]
+]  # fmt: skip

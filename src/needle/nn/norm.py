@@ -54,9 +54,9 @@ class BatchNorm1d(Module):
 
     In training they are those of the batch, and the running estimates follow:
     running = (1 - momentum) running + momentum batch. In evaluation the running estimates are used.
-    The variance is biased (divided by N) in both places; texts that say unbiased for the running one
-    differ from the results of this layer by N / (N - 1). A batch of one is allowed in training: its
-    variance is 0 and the result is b.
+    The variance is biased (divided by N) in both places; texts that say unbiased for the running
+    one differ from the results of this layer by N / (N - 1). A batch of one is allowed in training:
+    its variance is 0 and the result is b.
 
     State: weight, bias, buffers running_mean (zeros) and running_var (ones), each (dim,).
 

@@ -10,14 +10,8 @@ from needle.optim.optimizer import Optimizer
 from needle.optim.sgd import SGD
 
 __all__ = [
-    "SGD",
-    "Adam",
-    "AdamW",
-    "Optimizer",
-    "clip_grad_norm",
-    "clip_grad_value",
-    "lr_scheduler",
-]
+    "SGD", "Adam", "AdamW", "Optimizer", "clip_grad_norm", "clip_grad_value", "lr_scheduler",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> NoReturn:

@@ -71,7 +71,7 @@ class Adam(Optimizer):
 
 
 class AdamW(Adam):
-    """Adam with weight decay apart from the gradient: p = p - lr weight_decay p, then Adam's change.
+    """Adam with weight decay apart from the gradient: first p = p - lr weight_decay p.
 
     Errors: ArgumentError for a number out of range.
 

@@ -1,6 +1,7 @@
 """What all optimizers share: the parameters, their state, and how both are saved.
 
-Optimizers compute on arrays, not on Tensors: an update has no gradient, and a tracer records arrays too.
+Optimizers compute on arrays, not on Tensors: an update has no gradient, and a tracer records arrays
+too.
 """
 
 from __future__ import annotations
@@ -19,15 +20,17 @@ State = dict[Tensor, Tensor]
 class Optimizer:
     """Base of all optimizers: `step()` updates the parameters from their gradients.
 
-    A subclass names its per-parameter state in `slots` (made in `__init__`, a dict from parameter to
-    Tensor each) and its numbers in `numbers`. Numbers are plain attributes and may be changed at any
-    time. A parameter without gradient is skipped. No gradient and no dtype is changed, no graph held.
+    A subclass names its per-parameter state in `slots` (made in `__init__`, each a dict from
+    parameter to Tensor) and its numbers in `numbers`. Numbers are plain attributes and may be
+    changed at any time. A parameter without gradient is skipped. No gradient and no dtype is
+    changed, no graph held.
 
     Errors: ArgumentError without parameters, DtypeError for something that is no Tensor.
     """
 
     slots: tuple[str, ...] = ()
     numbers: tuple[str, ...] = ()
+    lr: float
 
     def __init__(self, params: Iterable[Tensor]) -> None:
         if callable(getattr(params, "parameters", None)):
@@ -59,7 +62,7 @@ class Optimizer:
         return {p: Tensor.make_const(np.zeros(p.shape, p.dtype)) for p in self.params}
 
     def updates(self) -> Iterator[tuple[Tensor, Any, Any]]:
-        """Yield (parameter, its array, its gradient's array in the same dtype) where there is one."""
+        """Yield (parameter, its array, its gradient's array in that dtype) where there is one."""
         for p in self.params:
             if p.grad is None:
                 continue

@@ -53,5 +53,5 @@ class SGD(Optimizer):
             assign(param, p - self.lr * u)
 
     def clip_grad_norm(self, max_norm: float = 0.25) -> float:
-        """Scale all gradients so that their joint norm is at most `max_norm`; return the norm before."""
+        """Scale all gradients to a joint norm of at most `max_norm`; return the norm before."""
         return clip_grad_norm(self.params, max_norm)
