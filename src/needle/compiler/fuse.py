@@ -133,7 +133,6 @@ class Fuser:
         self.groups.add(group, node, reads)
         return True
 
-
     def _ends_product(self, node: Node, inside: list[Edge]) -> bool:
         """Whether work on a product is better done in its epilogue than where its result is read.
 
@@ -145,7 +144,8 @@ class Fuser:
 
     def _readers(self, node: Node) -> list[Node]:
         """The users of a node and of its reshapes."""
-        found, stack = [], [node]
+        found: list[Node] = []
+        stack = [node]
         while stack:
             for user in self.users[stack.pop()]:
                 (stack if isinstance(user.primitive, Reshape) else found).append(user)
@@ -178,9 +178,7 @@ def _reduce_level(group: Group, node: Node, inside: list[Edge]) -> str | None:
         return None
     if group.pattern not in (None, pattern) or (group.pattern is None and not parallel(pattern)):
         return None
-    fits = (
-        fuse_merge.aligned(e, node, True, e.source in group.outer, pattern) for e in inside
-    )
+    fits = (fuse_merge.aligned(e, node, True, e.source in group.outer, pattern) for e in inside)
     return "outer" if all(fits) else None
 
 

@@ -88,7 +88,9 @@ class Groups:
     def cyclic(self, group: Group, reads: list[Edge]) -> bool:
         """Whether something among `reads` comes after the group."""
         others = (self.home.get(e.source) for e in reads)
-        return any(o is not None and o is not group and o.before >> group.number & 1 for o in others)
+        return any(
+            o is not None and o is not group and o.before >> group.number & 1 for o in others
+        )
 
     def between(self, first: Group, second: Group) -> bool:
         """Whether a third group must run after one of the two and before the other."""

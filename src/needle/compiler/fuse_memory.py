@@ -69,7 +69,9 @@ class _Keeper:
             self.reads[group].add(node)
 
     def _recipe(self, node: Node) -> Recipe | None:
-        plain = is_map(node) and not stored_operands(node) and not isinstance(node.primitive, Random)
+        plain = (
+            is_map(node) and not stored_operands(node) and not isinstance(node.primitive, Random)
+        )
         if not plain or node in self.kept:
             return None
         leaves: set[Node] = set()

@@ -1,4 +1,4 @@
-"""What fusion knows about single nodes: their kind, their pattern, and what they read through views.
+"""What fusion knows about single nodes: their kind, their pattern, what they read through views.
 
 A *pattern* is an iteration space with its axes in memory order, each (size, inner): kept axes are
 outer, reduced or broadcast ones inner; axes of size 1 are left out and equal neighbours joined.
@@ -7,6 +7,7 @@ Patterns do not change under reshape, so kernels agree on loops whatever the sha
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
@@ -29,11 +30,26 @@ from needle.compiler.primitives import (
 )
 
 Pattern = tuple[tuple[int, bool], ...]
+NO_PATTERN: Pattern = ()
 FEW_PIECES = 64
 """Concatenations of at most so many pieces are selects inside a loop nest."""
 
 HEAVY = frozenset(
-    "exp expm1 log log1p tanh sigmoid erf sin cos pow mod floordiv atan2".split()
+    [
+        "exp",
+        "expm1",
+        "log",
+        "log1p",
+        "tanh",
+        "sigmoid",
+        "erf",
+        "sin",
+        "cos",
+        "pow",
+        "mod",
+        "floordiv",
+        "atan2",
+    ]
 )
 
 
@@ -119,20 +135,22 @@ def stored_operands(node: Node) -> list[Node]:
 def all_edges(node: Node) -> list[Edge]:
     """All that a node reads: stored operands as they are, the others through their views."""
     stored = [Edge(x, "stored", ()) for x in stored_operands(node)]
-    others = node.inputs[1:] if isinstance(node.primitive, Gather) else () if stored else node.inputs
+    others = (
+        node.inputs[1:] if isinstance(node.primitive, Gather) else () if stored else node.inputs
+    )
     return [*stored, *(e for x in others for e in _edge(x))]
 
 
 def _edge(x: Node) -> Iterator[Edge]:
-    kind, pattern = "same", ()
+    kind, pattern = "same", NO_PATTERN
     while is_view(x):
         (below,) = x.inputs
         if isinstance(x.primitive, Broadcast):
             spread = _spread(below.shape, x.shape)
             if any(inner for _, inner in spread):
-                kind, pattern = ("spread", spread) if kind == "same" else ("free", ())
+                kind, pattern = ("spread", spread) if kind == "same" else ("free", NO_PATTERN)
         elif not isinstance(x.primitive, Reshape):
-            kind, pattern = "free", ()
+            kind, pattern = "free", NO_PATTERN
         x = below
     if not isinstance(x.primitive, Constant | Iota):
         yield Edge(x, kind, pattern)
@@ -169,7 +187,7 @@ def refined(pattern: Pattern, shapes: set[Shape]) -> Pattern:
     ordered = sorted(cuts)
     steps = [
         (above // below, next(inner for edge, inner in flags if above <= edge))
-        for below, above in zip(ordered, ordered[1:], strict=False)
+        for below, above in itertools.pairwise(ordered)
     ]
     return tuple(reversed(steps))
 

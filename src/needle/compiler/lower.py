@@ -1,19 +1,19 @@
 """From groups to kernels: LLVM functions that every thread calls with its range of blocks.
 
-A kernel is two functions: one of the run's interface, which loads the pointers from the step's table,
-and the body, whose pointer parameters are ``noalias``. Groups with equal nests share a kernel.
+A kernel is two functions: one with the interface of the run, which loads the pointers from the
+step's table, and the body, whose pointer parameters are ``noalias``. Equal work has one kernel.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from needle.compiler.emit import Module
 from needle.compiler.fuse_group import Group, Memory
 from needle.compiler.fuse_rules import refined, shapes_of
 from needle.compiler.graph import Node
-from needle.compiler.lower_bundle import INTERFACE, Bundle, piece_of
+from needle.compiler.lower_bundle import INTERFACE, AnyWork, Bundle, piece_of
 from needle.compiler.lower_matmul import MatMulWork
 from needle.compiler.lower_movement import CumulativeWork, ScatterWork
 from needle.compiler.lower_nest import NestWork
@@ -22,9 +22,6 @@ from needle.compiler.primitives import Cumulative
 from needle.compiler.program import Kernel
 from needle.compiler.target import Target
 
-Work = NestWork | MatMulWork | ScatterWork | CumulativeWork | Bundle
-"""What a kernel does: hashable, so that equal work is compiled once."""
-
 
 @dataclass(frozen=True)
 class Lowered:
@@ -32,7 +29,7 @@ class Lowered:
 
     members: tuple[Node, ...]
     state: bool
-    work: Work
+    work: AnyWork | Bundle
     parameters: tuple[Node, ...]
     writes: tuple[Node, ...]
 
@@ -54,7 +51,7 @@ def bundled(parts: Sequence[Lowered]) -> Lowered:
     return Lowered(
         tuple(n for part in parts for n in part.members),
         parts[0].state,
-        Bundle(tuple(piece_of(part.work, len(part.parameters)) for part in parts)),
+        Bundle(tuple(piece_of(p.work, len(p.parameters)) for p in parts)),
         tuple(n for part in parts for n in part.parameters),
         tuple(n for part in parts for n in part.writes),
     )
@@ -83,8 +80,8 @@ class Kernels:
 
     def __post_init__(self) -> None:
         self.module = Module(self.target)
-        self._names: dict[Hashable, str] = {}
-        self._made: list[tuple[list[str], Work]] = []
+        self._names: dict[AnyWork | Bundle, str] = {}
+        self._made: list[tuple[list[str], AnyWork | Bundle]] = []
 
     def lower(self, group: Group, memory: Memory) -> Lowered:
         """Return a group's kernel; raise `UnfusableError` where the group is not aligned."""
@@ -102,7 +99,7 @@ class Kernels:
             self._made.append((functions, work))
         return self._names[work]
 
-    def _work(self, group: Group, memory: _Outside) -> tuple[Work, list[Node]]:
+    def _work(self, group: Group, memory: _Outside) -> tuple[AnyWork, list[Node]]:
         if group.kind == "matmul":
             return MatMulWork.of(group.members, group.outputs, memory, self._site, self.target)
         if group.kind == "special":
@@ -128,7 +125,7 @@ class Kernels:
             self.sites.append(text)
         return self.sites.index(text)
 
-    def _write(self, name: str, work: Work, count: int) -> list[str]:
+    def _write(self, name: str, work: AnyWork | Bundle, count: int) -> list[str]:
         """Write a kernel's functions; returns their names, the kernel's first."""
         outer = self.module.function(name, INTERFACE, linkage="")
         if isinstance(work, Bundle):
@@ -139,9 +136,7 @@ class Kernels:
         outer.call(f"{name}.body", [*pointers, begin, end, scratch])
         outer.ret()
         names: list[tuple[str, str]] = [(f"p{i}", "ptr") for i in range(count)]
-        body = self.module.function(
-            f"{name}.body", [*names, *INTERFACE[1:]], attributes="noinline"
-        )
+        body = self.module.function(f"{name}.body", [*names, *INTERFACE[1:]], attributes="noinline")
         begin, end, scratch = body.arguments[count:]
         status = body.arguments[count - 1] if work.fallible else None
         work.write(body, body.arguments[:count], status, begin, end, scratch)

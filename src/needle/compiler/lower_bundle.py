@@ -7,7 +7,7 @@ elementwise work on arrays of any size is one formula in one loop.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
@@ -19,7 +19,7 @@ from needle.compiler.lower_elementwise import Place
 from needle.compiler.lower_nest import NestWork, NestWriter
 
 UNIT = 1024
-"""Elements of a block of an array whose length is an argument: small, so that threads share evenly."""
+"""Elements of a block where the length is an argument: few, so that threads share evenly."""
 
 INTERFACE = (("table", "ptr"), ("begin", "int64"), ("end", "int64"), ("scratch", "ptr"))
 
@@ -103,7 +103,7 @@ class Bundle:
         table, begin, end, scratch = b.arguments
         total = sum(p.pointers for p in self.pieces)
         status = [b.load(table, total, "ptr")] if self.fallible else []
-        names = []
+        names: list[str] = []
         for work, rows in self._classes().items():
             name = f"{b.name}.part{len(names)}"
             names.append(name)
@@ -130,7 +130,7 @@ class Bundle:
         return names
 
     def _classes(self) -> dict[AnyWork, list[tuple[int, ...]]]:
-        """For each distinct work (first block, blocks, first pointer, length, pointers) of its pieces."""
+        """For each distinct work, by piece: first block, blocks, first pointer, length, pointers."""
         classes: dict[AnyWork, list[tuple[int, ...]]] = {}
         block = base = 0
         for piece in self.pieces:
@@ -148,11 +148,13 @@ def blocks_of(piece: Piece) -> int:
     return piece.work.blocks
 
 
-def piece_of(work: AnyWork, pointers: int) -> Piece:
-    """A piece of a bundle; elementwise work on contiguous arrays becomes independent of their size."""
+def piece_of(work: AnyWork | Bundle, pointers: int) -> Piece:
+    """A piece of a bundle; elementwise work on whole arrays becomes independent of their size."""
+    assert not isinstance(work, Bundle)
     if isinstance(work, NestWork) and _is_flat(work):
         (n,) = work.nest.space
-        return Piece(FlatWork(replace(work, nest=replace(work.nest, space=(0,)), plan=replace(work.plan, items=1, chunk=1))), pointers, n)  # fmt: skip
+        plan = replace(work.plan, items=1, chunk=1)
+        return Piece(FlatWork(NestWork(replace(work.nest, space=(0,)), plan)), pointers, n)
     return Piece(work, pointers, 0)
 
 
@@ -218,5 +220,3 @@ def _body(b: Builder, name: str, work: AnyWork, count: int, has_status: bool) ->
     work.write(body, body.arguments[:count], state, begin, end, scratch)
     body.ret()
 
-
-__all__ = ["INTERFACE", "AnyWork", "Bundle", "FlatWork", "Hashable", "Piece", "blocks_of", "piece_of"]

@@ -168,7 +168,8 @@ def write(place: Place, i: Instruction, vector: bool) -> Value:
 def _checked(place: Place, i: Instruction, index: Value) -> Value:
     """An index made safe; the first bad one sets the status word to its site."""
     b = place.b
-    site, size = i.attribute  # type: ignore[misc]
+    attribute: Any = i.attribute
+    site, size = attribute
     index = emit_numpy.cast(b, index, "int64")
     bad = b.compare("ge", b.bitcast(index, "uint64"), size)
     active = place.active(i.guards)
@@ -184,7 +185,9 @@ def _checked(place: Place, i: Instruction, index: Value) -> Value:
         # Some bad index, not the first: adding a select and a reduction is cheaper than a loop.
         wrong = b.select(counted, index, 0) if index.width > 1 else index
         b.store(b.const(site + 1, "int64"), place.status, 0)
-        b.store(b.reduce(lambda x, y: b.select(b.compare("ne", x, 0), x, y), wrong), place.status, 1)
+        b.store(
+            b.reduce(lambda x, y: b.select(b.compare("ne", x, 0), x, y), wrong), place.status, 1
+        )
         return ()
 
     b.branch(b.any(counted), report)

@@ -136,7 +136,7 @@ def _deal(affine: Affine, sizes: Shape, space: Shape) -> Index | None:
         consts[j], rest = divmod(rest, strides[j])
     index = tuple(Affine(a, tuple(b)) for a, b in zip(consts, coefs, strict=True))
     fits = all(
-        0 <= low and high < n
+        low >= 0 and high < n
         for (low, high), n in zip((_range_of(a, space) for a in index), sizes, strict=True)
     )
     return index if fits and not rest else None
@@ -170,13 +170,11 @@ def _advance(shape: Shape, i: int) -> int:
 def through_view(
     node: Node, index: Index, space: Shape, divide: Divide
 ) -> tuple[Index, tuple[Guard, ...]]:
-    """The index into a view's input that an index into the view means; guards say where it is valid."""
+    """The index into a view's input that an index into the view means, and where it is valid."""
     view, (x,), rank = node.primitive, node.inputs, len(space)
     if isinstance(view, Broadcast):
         tail = index[len(node.shape) - len(x.shape) :]
-        return tuple(
-            zero(rank) if n == 1 else a for a, n in zip(tail, x.shape, strict=True)
-        ), ()
+        return tuple(zero(rank) if n == 1 else a for a, n in zip(tail, x.shape, strict=True)), ()
     if isinstance(view, Permute):
         return tuple(index[view.axes.index(axis)] for axis in range(len(index))), ()
     if isinstance(view, Slice):
@@ -198,9 +196,7 @@ def _through_pad(
 ) -> tuple[Index, tuple[Guard, ...]]:
     inside: list[Affine] = []
     guards: list[Guard] = []
-    for a, low, high, gap, n in zip(
-        index, view.low, view.high, view.interior, shape, strict=True
-    ):
+    for a, low, high, gap, n in zip(index, view.low, view.high, view.interior, shape, strict=True):
         a = a.shifted(-low)
         if low or high or gap:
             guards.append(Guard(a, max((n - 1) * (gap + 1) + 1, 0)))

@@ -101,7 +101,7 @@ class MatMulWork:
         def epilogue(b: Builder, row: Value, column: Value, value: Value, mask: Mask) -> None:
             assert not isinstance(mask, Value)
             place = top.at(0, row, None).at(1, column, mask)
-            place.values.update({k: value for k in product})
+            place.values.update(dict.fromkeys(product, value))
             writer.emit(place, every, 1)
             for store in self.nest.stores:
                 place.store(store)
@@ -119,4 +119,3 @@ def plan_of(node: Node, target: Target) -> MatMulPlan:
         target, m, n, k, node.dtype.name, transpose_a=primitive.transpose_a,
         transpose_b=primitive.transpose_b, batch=math.prod(node.shape[:-2]),
     )  # fmt: skip
-

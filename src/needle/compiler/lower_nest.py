@@ -143,7 +143,7 @@ class NestWriter:
     # -- what is known before any code is written -------------------------------------------------
 
     def _analysed(self) -> tuple[list[int], list[int], list[bool]]:
-        """For each instruction: its loop depth, the phases that must be over, and if it is a vector."""
+        """For each instruction: its loop depth, the phases before it, whether it is a vector."""
         depths: list[int] = []
         ready: list[int] = []
         vectors: list[bool] = []
@@ -259,7 +259,9 @@ class NestWriter:
         return ()
 
     def _sweep(self, place: Place, reductions: list[int], stores: list[Store]) -> None:
-        needed = self._closure([*(self._operand(r) for r in reductions), *(s.value for s in stores)])
+        needed = self._closure(
+            [*(self._operand(r) for r in reductions), *(s.value for s in stores)]
+        )
         self.emit(place, needed, 1)
         states = [
             lower_reduce.start(self.b, i, self.nest.instructions[i.args[0]].dtype, self.plan.width)
@@ -316,7 +318,7 @@ class NestWriter:
         return self.nest.instructions[reduction].args[0]
 
     def _closure(self, wanted: Iterable[int]) -> list[int]:
-        """The instructions that values depend on, in order; results of reductions end the search."""
+        """The instructions that values depend on, in order, up to results of reductions."""
         found: set[int] = set()
         stack = list(wanted)
         while stack:

@@ -1,4 +1,4 @@
-"""Philox4x32-10 in IR: element i of a stream, bit for bit as `needle.compiler.philox` defines it."""
+"""Philox4x32-10 in IR: element i of a stream, bit for bit as `philox` defines it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ import math
 from needle.compiler import emit_numpy, mathfn, philox
 from needle.compiler.emit import Builder
 from needle.compiler.emit_values import Value
-
-_FUNCTION = "needle.philox.x{width}.{word}"
 
 
 def draw(b: Builder, kind: str, key: Value, stream: int, position: Value) -> Value:
@@ -25,21 +23,26 @@ def _uniform(b: Builder, bits: Value) -> Value:
 
 
 def _normal(b: Builder, key: Value, stream: int, position: Value) -> Value:
+    # In float64: in float32 the sine of an angle near a multiple of pi loses most of its digits.
     even = b.and_(position, -2)
     first, second = _bits(b, key, stream, even), _bits(b, key, stream, even + 1)
-    u = emit_numpy.cast(b, b.bitcast(b.shr(first, 8) + 1, "int32"), "float32") * 2.0**-24
-    radius = b.intrinsic("sqrt", mathfn.call(b, "log", u) * -2.0)
-    angle = _uniform(b, second) * (2 * math.pi)
+    u, v = (emit_numpy.cast(b, b.bitcast(b.shr(x, 8), "int32"), "float64") for x in (first, second))
+    radius = b.intrinsic("sqrt", mathfn.call(b, "log", (u + 1.0) * 2.0**-24) * -2.0)
+    angle = v * (2 * math.pi * 2.0**-24)
     odd = b.compare("ne", b.and_(position, 1), 0)
     turn = b.select(odd, mathfn.call(b, "sin", angle), mathfn.call(b, "cos", angle))
-    return radius * turn
+    return emit_numpy.cast(b, radius * turn, "float32")
 
 
 def _bits(b: Builder, key: Value, stream: int, position: Value) -> Value:
     """The 32 bits of an element: its block of four words, and of those its own."""
     name = f"needle.philox.x{position.width}"
     if name not in b.module:
-        parameters = [("key", "uint64"), ("stream", "uint64"), ("at", "int64", position.width)]
+        parameters: list[tuple[str, str] | tuple[str, str, int]] = [
+            ("key", "uint64"),
+            ("stream", "uint64"),
+            ("at", "int64", position.width),
+        ]
         kind = "i32" if position.width == 1 else f"<{position.width} x i32>"
         body = b.module.function(name, parameters, returns=kind, attributes="noinline")
         body.ret(_rounds(body, *body.arguments))
@@ -60,9 +63,7 @@ def _rounds(b: Builder, key: Value, stream: Value, at: Value) -> Value:
         x0 = b.xor(b.xor(b.shr(second, 32), c1), b.splat(k0, width))
         x2 = b.xor(b.xor(b.shr(first, 32), c3), b.splat(k1, width))
         x1, x3 = b.and_(second, low), b.and_(first, low)
-        y0, y1 = (
-            b.and_(k + step, low) for k, step in zip((k0, k1), philox.KEY_STEPS, strict=True)
-        )
+        y0, y1 = (b.and_(k + step, low) for k, step in zip((k0, k1), philox.KEY_STEPS, strict=True))
         loop.next(x0, x1, x2, x3, y0, y1)
     c0, c1, c2, c3, _, _ = loop.results
     word = b.and_(counter, 3)

@@ -23,7 +23,6 @@ from needle.compiler.lower_index import (
     split,
     strides_of,
     through_view,
-    zero,
 )
 from needle.compiler.primitives import (
     ArgReduce,
@@ -72,7 +71,7 @@ class Instruction(NamedTuple):
     """
 
     op: str
-    attribute: Hashable
+    attribute: Any
     args: tuple[int, ...]
     affine: Affine | None
     guards: tuple[Guard, ...]
@@ -100,7 +99,7 @@ class Nest:
 
 class _Point(NamedTuple):
     node: Node
-    index: Index
+    at: Index
     guards: tuple[Guard, ...]
 
 
@@ -245,9 +244,7 @@ class Scheduler:
             return self._build_gather(point, args[0])
         return self._build_concat(point, args)
 
-    def _build_view(
-        self, node: Node, index: Index, guards: tuple[Guard, ...], value: int
-    ) -> int:
+    def _build_view(self, node: Node, index: Index, guards: tuple[Guard, ...], value: int) -> int:
         _, valid = through_view(node, index, self.space, self._divide)
         valid = tuple(g for g in valid if not self._always(g))
         if not valid:
@@ -385,6 +382,3 @@ def collapsed(nest: Nest) -> Nest:
     stores = tuple(s._replace(affine=moved(s.affine)) for s in nest.stores)
     inner = tuple(nest.inner[axis] for axis in keep)
     return replace(nest, space=tuple(space), inner=inner, instructions=instructions, stores=stores)
-
-
-

@@ -5,16 +5,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 from needle.compiler import plan_memory, plan_order
 from needle.compiler.fuse import fuse, separate
 from needle.compiler.fuse_group import Group, Memory
 from needle.compiler.graph import Graph, Node, full, rebuild
 from needle.compiler.lower import Kernels, Lowered
+from needle.compiler.lower_index import Copy
 from needle.compiler.lower_nest import NestWork
 from needle.compiler.lower_reduce import neutral
-from needle.compiler.lower_index import Copy
 from needle.compiler.lower_schedule import UnfusableError, storage
 from needle.compiler.primitives import (
     Concat,
@@ -58,7 +59,7 @@ def compile_graph(
     in_place = _in_place(lowered, ties, places)
     outputs = []
     for position, node in enumerate(graph.outputs):
-        index = places[in_place[node]].index if node in in_place else None
+        index: int | None = places[in_place[node]].index if node in in_place else None
         outputs.append(Output(node.shape, node.dtype.name, index))
         if node.size:
             places[storage(node)] = (
@@ -69,7 +70,9 @@ def compile_graph(
     arena = plan_memory.allocate(lowered, barriers, places)
     steps = _steps(kernels, lowered, barriers, places, set(in_place))
     header, functions = kernels.finish()
-    return Program(functions, steps, inputs, tuple(outputs), (), arena, header, tuple(kernels.sites))
+    return Program(
+        functions, steps, inputs, tuple(outputs), (), arena, header, tuple(kernels.sites)
+    )
 
 
 def _lower(kernels: Kernels, groups: list[Group], memory: Memory) -> list[Lowered]:
@@ -98,13 +101,14 @@ def _in_place(
     result: dict[Node, Node] = {}
     taken: set[Node] = set()
     for output, target in ties.items():
-        k = writer.get(storage(output))
+        at = writer.get(storage(output), -1)
         fits = output.shape == target.shape and output.dtype == target.dtype
-        if k is None or not fits or places[target].kind != "input" or target in taken:
+        if not fits or places[target].kind != "input" or target in taken:
             continue
         # Kernels that write state run side by side: none may read what another overwrites.
-        alone = all(j == k or not lowered[j].state for j in readers.get(target, ()))
-        if lowered[k].state and alone and k > last_fallible and _same_elements(lowered[k], storage(output), target):
+        alone = all(j == at or not lowered[j].state for j in readers.get(target, ()))
+        late = at > last_fallible and lowered[at].state
+        if late and alone and _same_elements(lowered[at], storage(output), target):
             result[output] = target
             taken.add(target)
     return result
@@ -114,11 +118,10 @@ def _same_elements(lowered: Lowered, output: Node, target: Node) -> bool:
     """Whether a kernel reads an input only at the element that it then overwrites."""
     if not isinstance(lowered.work, NestWork):
         return False
-    nest, parameters = lowered.work.nest, lowered.parameters
+    nest = lowered.work.nest
+    parameters: Sequence[Any] = lowered.parameters
     (store,) = (s for s in nest.stores if parameters[s.parameter] is output)
-    reads = [
-        i for i in nest.instructions if i.op == "load" and parameters[i.attribute] is target
-    ]
+    reads = [i for i in nest.instructions if i.op == "load" and parameters[i.attribute] is target]
     return all(i.affine == store.affine and not i.guards for i in reads)
 
 
@@ -144,7 +147,9 @@ def _steps(
         )
         lines = tuple(dict.fromkeys(f"{s.file}:{s.line}" for s in sources))
         steps.append(
-            Step(kernels.kernel(one), tuple(buffers), one.blocks, barrier, False, commit, ops, lines)
+            Step(
+                kernels.kernel(one), tuple(buffers), one.blocks, barrier, False, commit, ops, lines
+            )
         )
     return tuple(steps)
 

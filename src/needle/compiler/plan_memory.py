@@ -46,9 +46,7 @@ def _same_thread(before: Lowered, after: Lowered) -> bool:
     return before.blocks == 1 and after.blocks == 1
 
 
-def allocate(
-    lowered: Sequence[Lowered], waits: Sequence[bool], places: dict[Node, Buffer]
-) -> int:
+def allocate(lowered: Sequence[Lowered], waits: Sequence[bool], places: dict[Node, Buffer]) -> int:
     """Give every intermediate a place in the arena; returns the arena's size.
 
     A place is used again only behind a barrier, so that sharing memory never costs one.

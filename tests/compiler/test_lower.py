@@ -1,0 +1,162 @@
+import numpy as np
+import pytest
+
+from needle import settings
+from needle.compiler import graph as g
+from needle.compiler.interpret import interpret
+from needle.compiler.plan import compile_graph
+from needle.compiler.run import load
+from needle.errors import IndexRangeError
+from tests.compiler.compiled import run_compiled, run_plain, run_unfused, state_inputs
+from tests.compiler.graphs import GRAPHS, sample
+from tests.compiler.random_programs import report
+
+F4 = np.float32
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+@pytest.mark.parametrize("seed", range(200))
+def test_random_programs_agree_with_the_interpreter(seed):
+    run = (run_compiled, run_plain, run_compiled, run_unfused)[seed % 4]
+    assert report(seed, 20, run) is None
+
+
+@pytest.mark.parametrize("name", sorted(GRAPHS))
+def test_textbook_graphs_agree_with_the_interpreter(name):
+    graph = GRAPHS[name]()
+    arrays = sample(graph)
+    expected = interpret(graph, arrays, wide=True)
+    results = run_compiled(graph, arrays, tied=state_inputs(graph))
+    for got, want in zip(results, expected, strict=True):
+        np.testing.assert_allclose(got, want, rtol=2e-5, atol=2e-5 * np.abs(want).max(initial=1e-3))
+
+
+@pytest.mark.parametrize("name", ["layer_norm", "mlp_resnet_step"])
+def test_results_do_not_depend_on_the_number_of_threads(name):
+    graph = GRAPHS[name](**({"n": 200, "d": 300} if name == "layer_norm" else {}))
+    arrays = sample(graph)
+    results = []
+    for threads in (1, 2, 3):
+        with settings.override(num_threads=threads):
+            results.append(run_compiled(graph, arrays))
+    for other in results[1:]:
+        for a, b in zip(results[0], other, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def reduced(fn, x, axes):
+    node = g.input_node(0, "x", x.shape, x.dtype)
+    return run_plain(g.Graph((node,), (g.reduce(fn, node, axes),)), [x])[0]
+
+
+@pytest.mark.parametrize("shape", [(5, 100), (100, 5), (3, 1, 70), (1, 1), (257,)])
+@pytest.mark.parametrize("fn", ["max", "min"])
+def test_max_and_min_pass_nan_on(fn, shape, rng):
+    x = rng.standard_normal(shape).astype(F4)
+    x[..., x.shape[-1] // 2] = np.nan
+    for axis in range(len(shape)):
+        with np.errstate(invalid="ignore"):
+            np.testing.assert_array_equal(reduced(fn, x, (axis,)), getattr(np, fn)(x, axis))
+
+
+def test_infinities_pass_through_sums():
+    x = np.array([[np.inf, 1, 2], [-np.inf, np.inf, 0], [1, 2, 3]], F4)
+    np.testing.assert_array_equal(reduced("sum", x, (1,)), np.array([np.inf, np.nan, 6], F4))
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int64"])
+def test_integer_sums_wrap_around(dtype, rng):
+    x = rng.integers(-100, 100, (40, 33)).astype(dtype)
+    np.testing.assert_array_equal(reduced("sum", x, (0,)), x.sum(0, dtype=dtype))
+    np.testing.assert_array_equal(reduced("prod", x, (1,)), x.prod(1, dtype=dtype))
+
+
+@pytest.mark.parametrize("fn", ["argmax", "argmin"])
+@pytest.mark.parametrize("shape", [(4, 70), (70, 4)])
+def test_arg_reductions_find_the_first(fn, shape, rng):
+    x = rng.integers(0, 5, shape).astype(F4)
+    x[1, 2] = np.nan
+    node = g.input_node(0, "x", x.shape, x.dtype)
+    for axis in (0, 1):
+        (got,) = run_plain(g.Graph((node,), (g.arg_reduce(fn, node, axis),)), [x])
+        np.testing.assert_array_equal(got, getattr(np, fn)(x, axis))
+
+
+def gather_graph(n=10, d=4, count=7):
+    table, index = g.input_node(0, "t", (n, d), "float32"), g.input_node(1, "i", (count,), "int64")
+    picked = g.gather(table, index, 0)
+    new = g.add(table, table)
+    return g.Graph((table, index), (g.reduce("sum", picked, (0, 1)), new))
+
+
+@pytest.mark.parametrize("bad", [-1, 10, 2**40])
+def test_an_index_out_of_range_raises_and_leaves_state_unchanged(bad, rng):
+    bound = load(compile_graph(gather_graph(), tied={1: 0}))
+    table = rng.standard_normal((10, 4)).astype(F4)
+    index = np.array([0, 9, 3, 3, 2, 1, 8])
+    before = table.copy()
+    good = bound.call([table, index])
+    np.testing.assert_array_equal(good[1], 2 * before)
+    index[4] = bad
+    state = good[1].copy()
+    with pytest.raises(IndexRangeError, match=str(bad)):
+        bound.call([good[1], index])
+    np.testing.assert_array_equal(good[1], state)
+
+
+def test_scatter_add_adds_in_order_and_checks_its_index(rng):
+    updates, index = g.input_node(0, "u", (9, 70), "float32"), g.input_node(1, "i", (9,), "int32")
+    bound = load(compile_graph(g.Graph((updates, index), (g.scatter_add(updates, index, 0, 5),))))
+    u = rng.standard_normal((9, 70)).astype(F4)
+    i = rng.integers(0, 5, 9).astype("int32")
+    want = np.zeros((5, 70), F4)
+    np.add.at(want, i, u)
+    np.testing.assert_array_equal(bound.call([u, i])[0], want)
+    i[3] = 5
+    with pytest.raises(IndexRangeError):
+        bound.call([u, i])
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_running_sums(axis, rng):
+    x = rng.integers(-50, 50, (6, 70, 65)).astype(F4)
+    node = g.input_node(0, "x", x.shape, x.dtype)
+    (got,) = run_plain(g.Graph((node,), (g.cumulative("sum", node, axis),)), [x])
+    np.testing.assert_array_equal(got, np.cumsum(x, axis, dtype=F4))
+
+
+def test_empty_arrays():
+    x = g.input_node(0, "x", (0, 3), "float32")
+    outputs = (
+        x,
+        g.reduce("sum", x, (0,)),
+        g.reduce("prod", x, (0,)),
+        g.pad(x, (1, 0), (1, 0), value=2.0),
+        g.concat([x, g.full(1.0, (2, 3), "float32")], 0),
+        g.matmul(x, x, transpose_a=True),
+        g.unary("exp", x),
+    )
+    graph = g.Graph((x,), outputs)
+    arrays = [np.zeros((0, 3), F4)]
+    for got, want in zip(run_plain(graph, arrays), interpret(graph, arrays), strict=True):
+        np.testing.assert_array_equal(got, want)
+
+
+def test_uniform_numbers_are_the_interpreters_bits():
+    key = g.input_node(0, "key", (), "uint64")
+    nodes = [g.random(key, "uniform", 3, (7, 33)), g.random(key, "bits", 5, (130,))]
+    graph = g.Graph((key,), tuple(nodes))
+    arrays = [np.array(0x123456789ABCDEF0, "uint64")]
+    for got, want in zip(run_plain(graph, arrays), interpret(graph, arrays), strict=True):
+        np.testing.assert_array_equal(got, want)
+
+
+def test_matrix_product_of_a_matrix_with_itself(rng):
+    x = rng.standard_normal((33, 33)).astype(F4)
+    node = g.input_node(0, "x", x.shape, x.dtype)
+    graph = g.Graph((node,), (g.unary("neg", g.matmul(node, node, True, False)),))
+    np.testing.assert_allclose(run_plain(graph, [x])[0], -(x.T @ x), rtol=1e-4, atol=1e-4)
