@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 def find_topo_sort(node_list: Iterable[Value]) -> list[Value]:
     """Return the nodes that `node_list` depends on, and itself, inputs before their users.
 
-    Depth-first post-order: inputs left to right, each node once. No recursion, so that a chain of any
-    length is fine.
+    Depth-first post-order: inputs left to right, each node once. No recursion, so that a chain of
+    any length is fine.
 
     >>> a = ndl.Tensor([1.0])
     >>> b = a * 2
@@ -59,7 +59,7 @@ def sum_node_list(node_list: Sequence[Any]) -> Any:
 def compute_gradient_of_variables(
     output_tensor: Tensor, out_grad: Tensor, *, accumulate: bool = False
 ) -> None:
-    """Store the gradient of `output_tensor`, weighted by `out_grad`, in `.grad` of all it depends on.
+    """Store the gradient of `output_tensor`, weighted by `out_grad`, in `.grad` of its sources.
 
     Leaves get a gradient that carries its own graph and can be differentiated again. Values between
     get its data only: with the graph, every one of them would be part of a reference cycle. With
@@ -71,6 +71,8 @@ def compute_gradient_of_variables(
         if parts is None or not node.requires_grad:
             continue
         total = parts[0] if len(parts) == 1 else sum_node_list(parts)
+        if not isinstance(node, TensorTuple):
+            total = _in_dtype_of(node, total)
         if node.op is None:
             _store(node, total, accumulate)
             continue
@@ -96,15 +98,20 @@ def _hand_on(node: Value, total: Any, gradients: dict[int, list[Any]]) -> None:
             gradients.setdefault(id(x), []).append(gradient)
 
 
+def _in_dtype_of(node: Any, total: Any) -> Any:
+    """Return the gradient in the node's dtype: one float64 factor must not widen all upstream."""
+    if autograd.LAZY_MODE:
+        return total
+    given, dtype = total.dtype, node.dtype
+    return total if given is dtype or given == dtype or dtype.kind != "f" else total.astype(dtype)
+
+
 def _store(leaf: Any, total: Any, accumulate: bool) -> None:
     if isinstance(leaf, TensorTuple):
         return
-    if not autograd.LAZY_MODE:
-        if total.shape != leaf.shape:
-            raise ShapeError(
-                f"backward: expected a gradient of shape {leaf.shape}, got {describe([total])}; "
-                "check the gradient of the op that uses this Tensor"
-            )
-        if total.dtype != leaf.dtype and leaf.dtype.kind == "f":
-            total = total.astype(leaf.dtype)
+    if not autograd.LAZY_MODE and total.shape != leaf.shape:
+        raise ShapeError(
+            f"backward: expected a gradient of shape {leaf.shape}, got {describe([total])}; "
+            "check the gradient of the op that uses this Tensor"
+        )
     leaf.grad = leaf.grad + total if accumulate and leaf.grad is not None else total

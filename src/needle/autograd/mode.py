@@ -51,6 +51,9 @@ class no_grad(ContextDecorator):  # noqa: N801  the field's name
     def __init__(self) -> None:
         self._before: list[bool] = []
 
+    def _recreate_cm(self) -> no_grad:
+        return no_grad()  # a decorated function may run in several threads at once
+
     def __enter__(self) -> no_grad:
         self._before.append(mode.grad_enabled)
         mode.grad_enabled = False

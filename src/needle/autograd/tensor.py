@@ -10,7 +10,7 @@ from numpy.typing import DTypeLike
 
 from needle.autograd.gradient import compute_gradient_of_variables
 from needle.autograd.mode import mode
-from needle.autograd.value import Op, Value
+from needle.autograd.value import NUMBERS, Op, Value
 from needle.backend.device import Device, check_device, default_device
 from needle.errors import DtypeError, GradientError, ShapeError
 
@@ -29,8 +29,8 @@ class Tensor(Value):
     `array` is a list, a number, an ndarray (copied) or a Tensor (shared). Without `dtype`, NumPy's
     inference holds: float64 stays float64. `requires_grad` is True unless told otherwise.
 
-    Errors: DtypeError for text and objects, ShapeError for ragged lists, DeviceError for a device that
-    is not enabled.
+    Errors: DtypeError for text and objects, ShapeError for ragged lists, DeviceError for a device
+    that is not enabled.
 
     >>> x = ndl.Tensor([[1.0, 2.0], [3.0, 4.0]])
     >>> (x * x).sum().backward()
@@ -66,7 +66,7 @@ class Tensor(Value):
 
     @property
     def data(self) -> Tensor:
-        """The same storage as a constant: `detach()`. Setting it replaces the storage, same dtype."""
+        """The same storage as a constant: `detach()`. Setting it replaces the storage."""
         return self.detach()
 
     @data.setter
@@ -235,33 +235,41 @@ class Tensor(Value):
     # ---- operators
 
     def __add__(self, other: Any) -> Tensor:
-        return ops.add_scalar(self, other) if _is_number(other) else ops.add(self, other)
+        return ops.add_scalar(self, other) if isinstance(other, NUMBERS) else ops.add(self, other)
 
     def __radd__(self, other: Any) -> Tensor:
-        return ops.add_scalar(self, other) if _is_number(other) else ops.add(other, self)
+        return ops.add_scalar(self, other) if isinstance(other, NUMBERS) else ops.add(other, self)
 
     def __sub__(self, other: Any) -> Tensor:
-        return ops.add_scalar(self, -other) if _is_number(other) else ops.subtract(self, other)
+        return ops.subtract(self, other)
 
     def __rsub__(self, other: Any) -> Tensor:
-        if _is_number(other):
-            return ops.add_scalar(ops.negate(self), other)
         return ops.subtract(other, self)
 
     def __mul__(self, other: Any) -> Tensor:
-        return ops.mul_scalar(self, other) if _is_number(other) else ops.multiply(self, other)
+        return (
+            ops.mul_scalar(self, other) if isinstance(other, NUMBERS) else ops.multiply(self, other)
+        )
 
     def __rmul__(self, other: Any) -> Tensor:
-        return ops.mul_scalar(self, other) if _is_number(other) else ops.multiply(other, self)
+        return (
+            ops.mul_scalar(self, other) if isinstance(other, NUMBERS) else ops.multiply(other, self)
+        )
 
     def __truediv__(self, other: Any) -> Tensor:
-        return ops.divide_scalar(self, other) if _is_number(other) else ops.divide(self, other)
+        return (
+            ops.divide_scalar(self, other)
+            if isinstance(other, NUMBERS)
+            else ops.divide(self, other)
+        )
 
     def __rtruediv__(self, other: Any) -> Tensor:
         return ops.divide(other, self)
 
     def __pow__(self, other: Any) -> Tensor:
-        return ops.power_scalar(self, other) if _is_number(other) else ops.power(self, other)
+        return (
+            ops.power_scalar(self, other) if isinstance(other, NUMBERS) else ops.power(self, other)
+        )
 
     def __rpow__(self, other: Any) -> Tensor:
         return ops.power(other, self)
@@ -318,8 +326,8 @@ class Tensor(Value):
     def __bool__(self) -> bool:
         if self.size != 1:
             raise ShapeError(
-                f"bool: the truth of a Tensor of shape {self.shape} is ambiguous; to test whether one "
-                "is there write `tensor is not None`"
+                f"bool: the truth of a Tensor of shape {self.shape} is ambiguous; to test whether "
+                "one is there write `tensor is not None`"
             )
         return bool(self.realize_cached_data())
 
@@ -355,9 +363,11 @@ class Tensor(Value):
             _is_comparable(inputs[0], ufunc.__name__)
         if method != "__call__" or kwargs or function is None:
             raise DtypeError(
-                f"numpy.{ufunc.__name__} on a Tensor: not an op of needle; use an op of needle.ops, "
-                "or t.numpy() for the bare values"
+                f"numpy.{ufunc.__name__} on a Tensor: not an op of needle; use an op of "
+                "needle.ops, or t.numpy() for the bare values"
             )
+        if len(inputs) == 2 and isinstance(inputs[0], NUMBERS) and ufunc.__name__ in _REFLECTED:
+            return getattr(inputs[1], _REFLECTED[ufunc.__name__])(inputs[0])
         return function(*inputs)
 
     def __dlpack__(self, **kwargs: Any) -> Any:
@@ -383,13 +393,6 @@ def _rebuild(kind: type[Tensor], data: np.ndarray, requires_grad: bool) -> Tenso
     return value
 
 
-_NUMBERS = (int, float, np.number)  # a tuple: a union would be built anew at each call
-
-
-def _is_number(x: Any) -> bool:
-    return isinstance(x, _NUMBERS)
-
-
 def _is_comparable(other: object, op: str) -> bool:
     if isinstance(other, Tensor):
         return True
@@ -410,24 +413,27 @@ def to_array(array: Any, dtype: DTypeLike | None) -> Any:
     if isinstance(array, Tensor):
         data = array.realize_cached_data()
         return data if dtype is None or data.dtype == dtype else data.astype(dtype)
-    if not isinstance(array, np.ndarray) and hasattr(array, "__array_namespace__"):
-        if isinstance(array, np.generic):
-            return np.asarray(array, dtype=dtype)
+    if hasattr(array, "__array_namespace__") and not isinstance(array, np.ndarray | np.generic):
         return array if dtype is None else array.astype(np.dtype(dtype))
     try:
         data = np.array(array, dtype=dtype)
+    except (TypeError, OverflowError) as error:
+        raise DtypeError(f"Tensor: cannot convert {_brief(array)}: {error}") from error
     except ValueError as error:
-        raise ShapeError(f"Tensor: cannot make an array of {array!r:.60}: {error}") from error
+        raise ShapeError(f"Tensor: cannot make an array of {_brief(array)}: {error}") from error
     if data.dtype.kind not in "biuf":
         raise DtypeError(
-            f"Tensor: expected numbers or booleans, got {data.dtype} from {array!r:.60}; "
+            f"Tensor: expected numbers or booleans, got {data.dtype} from {_brief(array)}; "
             "convert text and dates to numbers first"
         )
     return data
 
 
-from needle import ops  # noqa: E402  a Tensor's operators are ops, and ops make Tensors
+def _brief(array: Any) -> str:
+    return f"{array!r:.60}"
 
+
+from needle import ops  # noqa: E402  a Tensor's operators are ops, and ops make Tensors
 
 _UFUNCS: dict[str, Callable[..., Tensor]] = {
     "add": ops.add,
@@ -449,3 +455,5 @@ _UFUNCS: dict[str, Callable[..., Tensor]] = {
     "greater": ops.greater,
     "greater_equal": ops.greater_equal,
 }
+# A NumPy number on the left reaches the ufunc; like a Python number it must widen nothing.
+_REFLECTED = {"add": "__radd__", "multiply": "__rmul__"}

@@ -1,7 +1,7 @@
 """Nodes of the graph: an Op computes arrays and differentiates Tensors, a Value holds one result.
 
-An op is written once: `compute(*arrays)` in terms of the arrays it is given, `gradient(out_grad, node)`
-in terms of ops, so that a gradient can be differentiated again.
+An op is written once: `compute(*arrays)` in terms of the arrays it is given, and
+`gradient(out_grad, node)` in terms of ops, so that a gradient can be differentiated again.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from needle.errors import (
 if TYPE_CHECKING:
     from needle.autograd.tensor import Tensor
 
-_NUMBERS = (int, float, np.generic)
+NUMBERS = (int, float, np.generic)  # a tuple: a union would be built anew at each isinstance
 _ABOUT_SHAPES = re.compile("shape|dimension|axis|axes|broadcast|mismatch|size|length")
 
 
 class Op:
     """An operator: what it computes and how it is differentiated.
 
-    A user's op needs the two methods and nothing else; `numpy` functions may stand inside `compute`:
+    A user's op needs the two methods, no more; `numpy` functions may stand inside `compute`:
 
     >>> class Cube(ndl.autograd.TensorOp):
     ...     def compute(self, a):
@@ -92,7 +92,7 @@ class Value:
     )  # fmt: skip
 
     op: Op | None
-    inputs: Sequence[Value]
+    inputs: Sequence[Any]
     num_outputs: int
     requires_grad: bool
 
@@ -108,12 +108,17 @@ class Value:
         """Set all fields; without `requires_grad`, it is taken from the inputs."""
         if requires_grad is None:
             requires_grad = mode.grad_enabled and any(x.requires_grad for x in inputs)
+        self._fill(op, inputs, cached_data, requires_grad)
+        self.num_outputs = num_outputs
+
+    def _fill(self, op: Op | None, inputs: Sequence[Any], data: Any, requires_grad: bool) -> None:
+        """Set all fields: `_init` without its keywords, which cost a tenth of a node."""
         autograd.TENSOR_COUNTER += 1
         self.op = op
         self.inputs = inputs
-        self.num_outputs = num_outputs
+        self.num_outputs = 1
         self.requires_grad = requires_grad
-        self._data = cached_data
+        self._data = data
         self._grad: Any = None
         if mode.tracer is not None:
             mode.tracer.born(self)
@@ -121,9 +126,9 @@ class Value:
     def __del__(self) -> None:
         try:
             self.op  # noqa: B018  not set where a constructor failed: such a Value was never counted
-        except AttributeError:
-            return
-        autograd.TENSOR_COUNTER -= 1
+            autograd.TENSOR_COUNTER -= 1
+        except AttributeError:  # also where the interpreter is shutting down and `autograd` is gone
+            pass
 
     @property
     def cached_data(self) -> Any:
@@ -143,7 +148,7 @@ class Value:
 
     def realize_cached_data(self) -> Any:
         """Return the array itself, computing it first where it is lazy. No copy is made."""
-        data = self.cached_data
+        data = self._data if mode.tracer is None else mode.tracer.read_data(self)
         if data is None:
             _realize(self)
             data = self.cached_data
@@ -158,25 +163,29 @@ class Value:
 
     @classmethod
     def make_from_op(cls, op: Op, inputs: Sequence[Any]) -> Self:
-        """Apply `op` to `inputs`: a node of the graph, or a constant where no gradient can be asked for.
+        """Apply `op` to `inputs`: a node, or a constant where no gradient can be asked for.
 
         In lazy mode the node is made and nothing is computed.
         """
-        requires_grad = False
+        requires_grad, arrays, traced = False, [], mode.tracer is not None
         for x in inputs:
             if not isinstance(x, Value):
                 return cls.make_from_op(op, tuple(_as_value(op, x, inputs) for x in inputs))
-            requires_grad = requires_grad or x.requires_grad
-        requires_grad = requires_grad and op.differentiable and mode.grad_enabled
+            if x.requires_grad:
+                requires_grad = True
+            data = x._data  # this runs for every node: no property, no second loop
+            if (data is None or traced) and not autograd.LAZY_MODE:
+                data = x.realize_cached_data()
+            arrays.append(data)
+        if requires_grad:
+            requires_grad = op.differentiable and mode.grad_enabled
         value = cls.__new__(cls)
         if autograd.LAZY_MODE:
-            value._init(op, inputs, requires_grad=requires_grad)
-            return value
-        data = _compute(op, inputs)
-        if requires_grad:
-            value._init(op, inputs, cached_data=data, requires_grad=True)
+            value._fill(op, inputs, None, requires_grad)
+        elif requires_grad:
+            value._fill(op, inputs, _compute(op, inputs, arrays), True)
         else:
-            value._init(None, (), cached_data=data, requires_grad=False)
+            value._fill(None, (), _compute(op, inputs, arrays), False)
         return value
 
 
@@ -220,27 +229,29 @@ class TensorTuple(Value):
         return TensorTuple.make_const(self.realize_cached_data())
 
 
-def as_array(data: Any) -> Any:
-    """Return an op's result as an array: NumPy reductions give scalars, users' ops may give numbers."""
-    if isinstance(data, _NUMBERS):
+def _as_array(op: Op, data: Any) -> Any:
+    """Return an op's result as an array: NumPy's reductions give scalars, users' ops numbers."""
+    if isinstance(data, NUMBERS):
         return np.asarray(data)
-    if isinstance(data, tuple | list):
-        return tuple(as_array(part) for part in data)
+    several = isinstance(data, tuple | list)
+    if several and isinstance(op, TensorTupleOp):
+        return tuple(_as_array(op, part) if type(part) is not np.ndarray else part for part in data)
+    if several or isinstance(data, Value) or not hasattr(data, "dtype"):
+        raise DtypeError(
+            f"{op.name}: compute gave a {type(data).__name__}, expected an array; it gets arrays "
+            "and returns one (a TensorTupleOp: a tuple of them)"
+        )
     return data
 
 
-def _compute(op: Op, values: Sequence[Value]) -> Any:
+def _compute(op: Op, values: Sequence[Value], arrays: Sequence[Any]) -> Any:
     try:
-        if mode.tracer is None:  # what follows runs for every node: no property, no second call
-            arrays = [x._data if x._data is not None else x.realize_cached_data() for x in values]
-        else:
-            arrays = [x.realize_cached_data() for x in values]
         data = op.compute(*arrays)
     except NeedleError:
         raise
-    except (ValueError, TypeError, IndexError) as error:
+    except (ValueError, TypeError, IndexError, OverflowError) as error:
         raise _explain(op, values, error) from error
-    return data if type(data) is np.ndarray else as_array(data)
+    return data if type(data) is np.ndarray else _as_array(op, data)
 
 
 def _explain(op: Op, values: Sequence[Value], error: Exception) -> NeedleError:
@@ -266,7 +277,8 @@ def _realize(root: Value) -> None:
             stack.extend(missing)
         else:
             assert value.op is not None
-            value.cached_data = _compute(value.op, value.inputs)
+            arrays = [x.cached_data for x in value.inputs]
+            value.cached_data = _compute(value.op, value.inputs, arrays)
             stack.pop()
 
 
@@ -275,19 +287,34 @@ def _as_value(op: Op, x: Any, inputs: Sequence[Any]) -> Value:
 
     if isinstance(x, Value):
         return x
-    if isinstance(x, np.ndarray) and x.dtype.kind in "biuf":
-        return Tensor.make_const(x)
-    if isinstance(x, int | float | np.generic):
-        dtypes = [v.dtype for v in inputs if hasattr(v, "dtype")]
-        kind = x.dtype if isinstance(x, np.generic) and not isinstance(x, float) else type(x)(x)
-        dtype = np.result_type(*dtypes, kind) if dtypes else np.asarray(x).dtype
-        return Tensor.make_const(np.asarray(x, dtype=dtype))
-    if hasattr(x, "__array_namespace__") and not isinstance(x, np.ndarray):
-        return Tensor.make_const(x)
+    kind = x.dtype.kind if isinstance(x, np.ndarray | np.generic) else "f"
+    if kind in "biuf" and isinstance(x, NUMBERS):
+        return Tensor.make_const(number_as_array(op.name, x, common_dtype(inputs)))
+    if kind in "biuf" and hasattr(x, "__array_namespace__"):
+        return Tensor.make_const(np.asarray(x) if isinstance(x, np.ndarray) else x)
+    what = f"{x.dtype} {type(x).__name__}" if hasattr(x, "dtype") else type(x).__name__
     hint = "; write ndl.Tensor([...])" if isinstance(x, list | tuple) else ""
-    raise DtypeError(
-        f"{op.name}: expected Tensors, arrays or numbers, got {type(x).__name__} {x!r:.60}{hint}"
-    )
+    raise DtypeError(f"{op.name}: expected Tensors, arrays or numbers, got {what} {x!r:.60}{hint}")
+
+
+def common_dtype(inputs: Sequence[Any]) -> np.dtype:
+    """Return NumPy's promotion of the dtypes; numbers, NumPy's too, widen nothing of their kind."""
+    numbers = [
+        x.item() if isinstance(x, np.generic) else x for x in inputs if isinstance(x, NUMBERS)
+    ]
+    dtypes = [x.dtype for x in inputs if hasattr(x, "dtype") and not isinstance(x, np.generic)]
+    return np.result_type(*dtypes, *numbers)
+
+
+def number_as_array(op: str, x: Any, dtype: np.dtype) -> np.ndarray:
+    """Return a number as a 0-d array; ArgumentError where it does not fit the dtype."""
+    try:
+        data = np.asarray(x, dtype=dtype)
+    except OverflowError as error:
+        raise ArgumentError(f"{op}: {error}; convert the Tensor to a wider dtype") from error
+    if data.dtype.kind not in "biuf":
+        raise ArgumentError(f"{op}: {x!r:.60} does not fit any dtype of NumPy")
+    return data
 
 
 def describe(values: Sequence[Any]) -> str:

@@ -77,7 +77,7 @@ def as_dtype(op: str, dtype: Any) -> np.dtype:
 
 
 def as_floating(a: Any) -> Any:
-    """Return an array in float64 where it holds integers: a - max(a) would wrap for unsigned ones."""
+    """Return an array, integers as float64: a - max(a) would wrap for unsigned ones."""
     return a if a.dtype.kind == "f" else a.astype(np.dtype("float64"))
 
 
