@@ -83,7 +83,10 @@ def sum_to(gradient: Tensor, shape: Sequence[int]) -> Tensor:
         return gradient
     lead = gradient.ndim - len(shape)
     grown = [i + lead for i, n in enumerate(shape) if n == 1 and gradient.shape[i + lead] != 1]
-    return reshape(gradient.sum((*range(lead), *grown)), tuple(shape))
+    if lead == 0:
+        return gradient.sum(tuple(grown), keepdims=True)
+    summed = gradient.sum((*range(lead), *grown))
+    return reshape(summed, tuple(shape)) if grown else summed
 
 
 class Transpose(TensorOp):

@@ -1,4 +1,12 @@
-"""Standardisation over axes, the common part of LayerNorm and BatchNorm."""
+"""Standardisation over axes, the common part of LayerNorm and BatchNorm.
+
+With r = 1/sqrt(var + eps), y = (a - mean) r the result and g its gradient,
+
+    da = r (g - mean(g) - y mean(g y)),
+
+all means over the normalised axes. Both directions are one op each: eager training spends its time
+on Python per op. As a map of g the second is symmetric, which makes its own gradient short.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +18,7 @@ from needle.ops.reduce import Reduction, mean, var
 
 
 class Normalize(Reduction):
-    """(a - mean) / sqrt(var + eps) over axes, as one node.
-
-    With r = 1/sqrt(var + eps), y the result and g its gradient, da = r (g - mean(g) - y mean(g y)).
-    """
+    """y = (a - mean) / sqrt(var + eps) over axes."""
 
     name = "normalize"
 
@@ -22,16 +27,45 @@ class Normalize(Reduction):
         self.eps = eps
 
     def compute(self, a: Any) -> Any:
-        xp, axes = a.__array_namespace__(), self.over(a)
-        centred = a - xp.mean(a, axis=axes, keepdims=True)
-        variance = xp.mean(centred * centred, axis=axes, keepdims=True)
-        return centred / xp.sqrt(variance + self.eps)
+        centred = a - self.average(a)
+        variance = self.average(centred * centred)
+        return centred / a.__array_namespace__().sqrt(variance + self.eps)
 
     def gradient(self, out_grad: Tensor, node: Tensor) -> Tensor:
-        a, axes = node.inputs[0], self.over(node.inputs[0])
-        r = (var(a, axes, keepdims=True) + self.eps) ** -0.5
-        along = mean(out_grad * node, axes, keepdims=True)
-        return r * (out_grad - mean(out_grad, axes, keepdims=True) - node * along)
+        return NormalizeGradient(self.axes, self.eps)(node.inputs[0], out_grad)
+
+
+class NormalizeGradient(Normalize):
+    """da = r (g - mean(g) - y mean(g y)), from a and g."""
+
+    name = "normalize_gradient"
+
+    def compute(self, a: Any, g: Any) -> Any:
+        centred = a - self.average(a)
+        variance = self.average(centred * centred)
+        r = 1 / a.__array_namespace__().sqrt(variance + self.eps)
+        y = centred * r
+        return r * (g - (self.average(g) + y * self.average(g * y)))
+
+    def gradient(self, out_grad: Tensor, node: Tensor) -> tuple[Tensor | None, Tensor]:
+        """With u the gradient given: dg is this op on u, da follows from n r S below.
+
+        sum(u da) = n r S, S = mean(u g) - mean(u) mean(g) - mean(u y) mean(g y); r changes with a
+        by -r^2 y / n, and y by this op.
+        """
+        (a, g), u = node.inputs, out_grad
+        grad_g = NormalizeGradient(self.axes, self.eps)(a, u)
+        if not a.requires_grad:
+            return None, grad_g
+        y = normalize(a, self.over(a), self.eps)
+        r = (var(a, self.over(a), keepdims=True) + self.eps) ** -0.5
+        uy, gy = self._mean(u * y), self._mean(g * y)
+        S = self._mean(u * g) - self._mean(u) * self._mean(g) - uy * gy
+        through_y = NormalizeGradient(self.axes, self.eps)(a, gy * u + uy * g)
+        return -(r * r * S * y) - r * through_y, grad_g
+
+    def _mean(self, x: Tensor) -> Tensor:
+        return mean(x, self.over(x), keepdims=True)
 
 
 def normalize(a: Any, axes: Any, eps: float = 1e-5) -> Tensor:
