@@ -17,35 +17,42 @@ from needle.ops.arguments import resolve_axes
 from needle.ops.reduce import Reduction, mean, var
 
 
-class Normalize(Reduction):
-    """y = (a - mean) / sqrt(var + eps) over axes."""
-
-    name = "normalize"
+class Standardising(Reduction):
+    """Base of the two: axes and eps, and what both compute first."""
 
     def __init__(self, axes: Any, eps: float) -> None:
         super().__init__(axes, keepdims=True)
         self.eps = eps
 
-    def compute(self, a: Any) -> Any:
+    def centred_and_deviation(self, a: Any) -> tuple[Any, Any]:
+        """Return a - mean and sqrt(var + eps), as arrays; the variance in its centred form."""
         centred = a - self.average(a)
         variance = self.average(centred * centred)
-        return centred / a.__array_namespace__().sqrt(variance + self.eps)
+        return centred, a.__array_namespace__().sqrt(variance + self.eps)
+
+
+class Normalize(Standardising):
+    """y = (a - mean) / sqrt(var + eps) over axes."""
+
+    name = "normalize"
+
+    def compute(self, a: Any) -> Any:
+        centred, deviation = self.centred_and_deviation(a)
+        return centred / deviation
 
     def gradient(self, out_grad: Tensor, node: Tensor) -> Tensor:
         return NormalizeGradient(self.axes, self.eps)(node.inputs[0], out_grad)
 
 
-class NormalizeGradient(Normalize):
+class NormalizeGradient(Standardising):
     """da = r (g - mean(g) - y mean(g y)), from a and g."""
 
     name = "normalize_gradient"
 
     def compute(self, a: Any, g: Any) -> Any:
-        centred = a - self.average(a)
-        variance = self.average(centred * centred)
-        r = 1 / a.__array_namespace__().sqrt(variance + self.eps)
-        y = centred * r
-        return r * (g - (self.average(g) + y * self.average(g * y)))
+        centred, deviation = self.centred_and_deviation(a)
+        y = centred / deviation
+        return (g - (self.average(g) + y * self.average(g * y))) / deviation
 
     def gradient(self, out_grad: Tensor, node: Tensor) -> tuple[Tensor | None, Tensor]:
         """With u the gradient given: dg is this op on u, da follows from n r S below.
