@@ -11,11 +11,12 @@ from needle.autograd import Tensor
 from needle.errors import ArgumentError
 
 
-def clip_grad_norm(params: Iterable[Tensor], max_norm: float) -> float:
+def clip_grad_norm(params: Iterable[Tensor], max_norm: float) -> Any:
     """Scale all gradients by min(1, max_norm / (norm + 1e-6)); return the norm before.
 
     The norm is that of all gradients joined to one vector. `.grad` gets new Tensors: arrays that
-    others hold keep their values. Parameters without gradient are skipped.
+    others hold keep their values. Parameters without gradient are skipped. The norm is a float; inside
+    a compiled step, where its value is not known yet, a Tensor.
 
     >>> p = nn.Parameter(ndl.zeros(2))
     >>> (p * np.array([3.0, 4.0], "float32")).sum().backward()
@@ -33,7 +34,7 @@ def clip_grad_norm(params: Iterable[Tensor], max_norm: float) -> float:
     factor = np.minimum(max_norm / (norm + 1e-6), 1.0)
     for p, g in clipped:
         p.grad = Tensor.make_const((g * factor).astype(g.dtype))
-    return float(norm) if isinstance(norm, np.generic | np.ndarray) else norm
+    return float(norm) if isinstance(norm, np.generic | np.ndarray) else Tensor.make_const(norm)
 
 
 def clip_grad_value(params: Iterable[Tensor], clip_value: float) -> None:
