@@ -15,6 +15,9 @@ from needle.compiler.graph import Graph, Node
 from needle.compiler.lower_schedule import storage
 from needle.compiler.primitives import Random
 
+SLACK = 1.25
+"""How many more bytes may be read, since a value that is not kept need not be written either."""
+
 MOST_RECOMPUTED = 12
 """Nodes computed again in place of one load."""
 
@@ -79,7 +82,7 @@ class _Keeper:
         heavy = node.primitive.name in HEAVY
         for source, _, _ in all_edges(node):
             recipe = self.recipes.get(source)
-            if recipe is None:
+            if recipe is None or _bytes(recipe.leaves) > SLACK * _bytes([source]):
                 leaves.add(source)
             else:
                 leaves |= recipe.leaves
@@ -92,12 +95,14 @@ class _Keeper:
     def _pays(self, node: Node, recipe: Recipe, reader: Group) -> bool:
         """Whether a reader should compute a value rather than load it."""
         read = self.reads[reader]
-        extra = sum(n.size * n.dtype.itemsize for n in recipe.leaves if n not in read)
-        own = node.size * node.dtype.itemsize
+        extra = _bytes(recipe.leaves - read)
         if node.size * 16 <= reader.size and extra <= reader.size * 2:
             return True
-        # A quarter more, since a value that is not kept need not be written either.
-        return not recipe.heavy and extra <= own * 1.25
+        return not recipe.heavy and extra <= SLACK * _bytes([node])
+
+
+def _bytes(nodes: Iterable[Node]) -> int:
+    return sum(n.size * n.dtype.itemsize for n in nodes)
 
 
 def kept_nodes(groups: Iterable[Group], graph: Graph, *, recompute: bool) -> set[Node]:

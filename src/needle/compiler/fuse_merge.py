@@ -32,7 +32,7 @@ def _neighbours(groups: Groups, group: Group) -> list[Group]:
         for source, kind, _ in all_edges(node):
             if source in groups.home and kind != "stored":
                 found[groups.home[source]] = None
-            if kind == "same":
+            if kind == "same" and source.size > 1:
                 found.update(dict.fromkeys(groups.readers.get(source, ())[-8:]))
     found.pop(group, None)
     return [g for g in found if g.kind == "nest"]

@@ -130,7 +130,7 @@ class Bundle:
         return names
 
     def _classes(self) -> dict[AnyWork, list[tuple[int, ...]]]:
-        """For each distinct work, by piece: first block, blocks, first pointer, length, pointers."""
+        """For each distinct work, of each piece: first block, blocks, first pointer, length, count."""
         classes: dict[AnyWork, list[tuple[int, ...]]] = {}
         block = base = 0
         for piece in self.pieces:
@@ -219,4 +219,3 @@ def _body(b: Builder, name: str, work: AnyWork, count: int, has_status: bool) ->
     state = body.arguments[count] if has_status else None
     work.write(body, body.arguments[:count], state, begin, end, scratch)
     body.ret()
-

@@ -156,6 +156,11 @@ def write(place: Place, i: Instruction, vector: bool) -> Value:
     if i.op == "index":
         return _checked(place, i, args[0])
     assert i.affine is not None
+    if i.op == "random" and attribute[0] != "normal" and place.width % 8 == 0:
+        lanes_follow = all(place.values[d].width == 1 for d, _ in i.affine.dynamic)
+        if place.step(i.affine) == 1 and lanes_follow:
+            first = place.first(i.affine)
+            return lower_random.draw_run(b, attribute[0], args[0], attribute[1], first, place.width)
     position = place.each(i.affine)
     if i.op == "iota":
         return emit_numpy.cast(b, position, i.dtype)

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 
 from needle.compiler import lower_reduce
 from needle.compiler.emit import Builder, Mask
-from needle.compiler.emit_values import Value
+from needle.compiler.emit_values import Value, is_float
+from needle.compiler.fuse_rules import HEAVY
 from needle.compiler.lower_elementwise import Place, write
 from needle.compiler.lower_schedule import Instruction, Nest, Store
 from needle.compiler.target import ITEM_BYTES, Target
@@ -58,18 +59,25 @@ def layout(nest: Nest, target: Target) -> Layout:
 
 def _width(nest: Nest, target: Target, n: int, swept: bool) -> int:
     """One register of the widest type, or as many as short bodies and the axis can fill."""
-    widest = max(
-        (i.dtype for i in nest.instructions if i.op not in ("const", "iota", "index", "divide")),
-        key=lambda dtype: ITEM_BYTES[dtype],
-        default="float32",
-    )
+    dtypes = _varying_dtypes(nest, len(nest.space) - 1)
+    floats = [dtype for dtype in dtypes if is_float(dtype)]
+    widest = max(floats or dtypes, key=lambda dtype: ITEM_BYTES[dtype], default="float32")
     lanes = target.lanes(widest)
-    count = len(nest.instructions)
-    most = 4 if count <= 12 else 2 if count <= 40 else 1
+    heavy = any(i.op == "random" or i.attribute in HEAVY for i in nest.instructions)
+    most = 2 if heavy or target.registers < 32 else 4
     enough = n if swept or not any(nest.inner) else n // 2
     while most > 1 and lanes * most > max(lanes, -(-enough // lanes) * lanes):
         most //= 2
     return lanes * most
+
+
+def _varying_dtypes(nest: Nest, vector: int) -> list[str]:
+    """The dtypes of what differs from lane to lane."""
+    varying: list[bool] = []
+    for i in nest.instructions:
+        moves = any(a.coefs[vector] for a in affines(i))
+        varying.append(moves or any(varying[d] for d in dependencies(i)))
+    return [i.dtype for i, flag in zip(nest.instructions, varying, strict=True) if flag]
 
 
 @dataclass(frozen=True)

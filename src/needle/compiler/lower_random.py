@@ -17,6 +17,40 @@ def draw(b: Builder, kind: str, key: Value, stream: int, position: Value) -> Val
     return bits if kind == "bits" else _uniform(b, bits)
 
 
+def draw_run(b: Builder, kind: str, key: Value, stream: int, first: Value, width: int) -> Value:
+    """`width` elements (a multiple of 8) from `first` on: each block of four is computed once."""
+    name = f"needle.philox.run.x{width}"
+    if name not in b.module:
+        parameters = [("key", "uint64"), ("stream", "uint64"), ("first", "int64")]
+        body = b.module.function(
+            name, parameters, returns=f"<{width} x i32>", attributes="noinline"
+        )
+        body.ret(_run(body, width, *body.arguments))
+    bits = b.call(name, [key, b.const(stream, "uint64"), first], "uint32", width)
+    return bits if kind == "bits" else _uniform(b, bits)
+
+
+def _run(b: Builder, width: int, key: Value, stream: Value, first: Value) -> Value:
+    """The words of the blocks that begin in the run, interleaved, and shifted to where it begins."""
+    blocks = width // 4
+    start = b.shr(first, 2)
+    words = _rounds(b, key, stream, b.splat(start, blocks) + b.lanes(blocks))
+    after = _rounds(b, key, stream, start + blocks)
+    pairs = [
+        b.shuffle(x, y, [i // 2 + i % 2 * blocks for i in range(2 * blocks)])
+        for x, y in ((words[0], words[2]), (words[1], words[3]))
+    ]
+    main = b.shuffle(*pairs, [i // 2 + i % 2 * 2 * blocks for i in range(width)])
+    more = b.splat(after[0], width)
+    for lane, word in enumerate(after[1:3], 1):
+        more = b.select(b.compare("eq", b.lanes(width, "int32"), lane), word, more)
+    result = main
+    for shift in range(1, 4):
+        moved = b.shuffle(main, more, range(shift, width + shift))
+        result = b.select(b.compare("eq", b.and_(first, 3), shift), moved, result)
+    return result
+
+
 def _uniform(b: Builder, bits: Value) -> Value:
     # 24 bits are exact in float32, and a signed conversion is one instruction on every CPU.
     return emit_numpy.cast(b, b.bitcast(b.shr(bits, 8), "int32"), "float32") * 2.0**-24
@@ -45,16 +79,24 @@ def _bits(b: Builder, key: Value, stream: int, position: Value) -> Value:
         ]
         kind = "i32" if position.width == 1 else f"<{position.width} x i32>"
         body = b.module.function(name, parameters, returns=kind, attributes="noinline")
-        body.ret(_rounds(body, *body.arguments))
+        body.ret(_element(body, *body.arguments))
     arguments = [key, b.const(stream, "uint64"), position]
     return b.call(name, arguments, "uint32", position.width)
 
 
-def _rounds(b: Builder, key: Value, stream: Value, at: Value) -> Value:
-    low, width = 0xFFFFFFFF, at.width
-    counter = b.bitcast(at, "uint64")
-    block = b.shr(counter, 2)
-    c0, c1 = b.and_(block, low), b.shr(block, 32)
+def _element(b: Builder, key: Value, stream: Value, at: Value) -> Value:
+    w0, w1, w2, w3 = _rounds(b, key, stream, b.shr(at, 2))
+    word = b.and_(at, 3)
+    low = b.select(b.compare("eq", word, 0), w0, w1)
+    high = b.select(b.compare("eq", word, 2), w2, w3)
+    return b.select(b.compare("lt", word, 2), low, high)
+
+
+def _rounds(b: Builder, key: Value, stream: Value, block: Value) -> tuple[Value, ...]:
+    """The four words of blocks, each uint32."""
+    low, width = 0xFFFFFFFF, block.width
+    counter = b.bitcast(block, "uint64")
+    c0, c1 = b.and_(counter, low), b.shr(counter, 32)
     c2, c3 = b.splat(stream, width), b.zeros("uint64", width)
     k0, k1 = b.and_(key, low), b.shr(key, 32)
     with b.loop(0, philox.ROUNDS, 1, (c0, c1, c2, c3, k0, k1)) as loop:
@@ -65,9 +107,4 @@ def _rounds(b: Builder, key: Value, stream: Value, at: Value) -> Value:
         x1, x3 = b.and_(second, low), b.and_(first, low)
         y0, y1 = (b.and_(k + step, low) for k, step in zip((k0, k1), philox.KEY_STEPS, strict=True))
         loop.next(x0, x1, x2, x3, y0, y1)
-    c0, c1, c2, c3, _, _ = loop.results
-    word = b.and_(counter, 3)
-    low_pair = b.select(b.compare("eq", word, 0), c0, c1)
-    high_pair = b.select(b.compare("eq", word, 2), c2, c3)
-    chosen = b.select(b.compare("lt", word, 2), low_pair, high_pair)
-    return emit_numpy.cast(b, chosen, "uint32")
+    return tuple(emit_numpy.cast(b, c, "uint32") for c in loop.results[:4])
