@@ -26,7 +26,7 @@ SPIN = 100e-6
 """Seconds a worker spins for work: it then starts in 0.5 us, a sleeping one in 7 to 23."""
 SHORT = 300e-6
 """A program of fewer seconds does not wait for sleeping workers."""
-BARRIER_SPIN = 5e-6
+BARRIER_SPIN = 2e-6
 """Seconds a thread spins in a barrier before it gives its core away each time round."""
 
 

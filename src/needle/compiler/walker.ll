@@ -218,16 +218,18 @@ entry:
   %threads.at = getelementptr i64, ptr %box, i64 MAIL.THREADS
   %busy.at = getelementptr i64, ptr %control, i64 CONTROL.BUSY
   %limit.at = getelementptr i64, ptr %control, i64 CONTROL.SPIN
+  %polite.at = getelementptr i64, ptr %control, i64 CONTROL.BARRIER_SPIN
   %can = call i1 @can_sleep()
   store atomic i64 STATE.SPINS, ptr %state seq_cst, align 8
   br label %idle
 idle:
   %done = load i64, ptr %taken
   %limit = load i64, ptr %limit.at
+  %polite = load i64, ptr %polite.at
   %fresh = call i64 @clock()
   br label %spin
 spin:
-  %start = phi i64 [%fresh, %idle], [%since, %check], [%tick, %again]
+  %start = phi i64 [%fresh, %idle], [%since, %young], [%since, %give], [%tick, %again]
   %now = load atomic i64, ptr %posted acquire, align 8
   %news = icmp ne i64 %now, %done
   br i1 %news, label %take, label %pause
@@ -241,7 +243,13 @@ pause:
 check:
   %spent = sub i64 %tick, %since
   %long = icmp uge i64 %spent, %limit
-  br i1 %long, label %tire, label %spin
+  br i1 %long, label %tire, label %young
+young:  ; the caller may need this very core
+  %old = icmp uge i64 %spent, %polite
+  br i1 %old, label %give, label %spin
+give:
+  call void @give()
+  br label %spin
 tire:
   %rings = load atomic i64, ptr %bell seq_cst, align 8
   %try = cmpxchg ptr %state, i64 STATE.SPINS, i64 STATE.SLEEPS seq_cst seq_cst
