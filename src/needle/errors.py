@@ -61,5 +61,9 @@ class GraphError(NeedleError, ValueError):
     """A node of the compiler's graph does not fit its inputs."""
 
 
+class TraceError(NeedleError, TypeError, ValueError):
+    """A compiled function does something that a program cannot repeat; the text names the line."""
+
+
 class PrecisionWarning(UserWarning):
     """A layer computes in a wider dtype than its parameters, usually by accident."""

@@ -1,0 +1,271 @@
+"""What is being recorded: the nodes of one trace, its inputs, and where in the user's code they arise.
+
+A `Recorder` is active on one thread at a time. Traced arrays belong to it and die with it: one that is
+used afterwards raises and names the line it came from.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import CodeType, FrameType
+from typing import Any
+
+import numpy as np
+
+from needle.compiler import graph as g
+from needle.compiler.graph import Node, Source
+from needle.compiler.primitives import Cast, Constant, Primitive
+from needle.errors import TraceError
+
+_ROOT = str(Path(__file__).resolve().parents[1])
+
+
+class _Current(threading.local):
+    recorder: Recorder | None = None
+
+
+_current = _Current()
+
+
+@dataclass(frozen=True)
+class Calculation:
+    """A number computed on the host at each call: `function` of values by position, or literals."""
+
+    function: Callable[..., Any]
+    operands: tuple[Any, ...]  # ints are positions, `Literal`s are themselves
+
+
+@dataclass(frozen=True)
+class Literal:
+    """A Python number that stands in a calculation."""
+
+    value: Any
+
+
+@dataclass(frozen=True)
+class Guard:
+    """The value at a position must be the one seen when tracing, else the trace does not hold."""
+
+    position: int
+    expected: Any
+    why: str  # what fixed it: `float()`, a comparison
+    source: Source
+
+
+class Recorder:
+    """The nodes and numbers of one trace.
+
+    `inputs` are the graph's inputs in the order of their first use; `origins[i]` says what the array
+    or number of input i is, in terms of who asked for it. `values` are the host's numbers: leaves
+    (any object that says where a number comes from) and calculations.
+    """
+
+    def __init__(self) -> None:
+        self.active = True
+        self.inputs: list[Node] = []
+        self.origins: list[Any] = []
+        self.values: list[Any] = []
+        self.guards: list[Guard] = []
+        self.arrays: dict[int, tuple[np.ndarray, Any]] = {}
+        self._numbers: dict[int, Node] = {}
+        self.on_node: Callable[[], None] | None = None
+
+    def input(self, label: str, shape: Sequence[int], dtype: Any, origin: Any) -> Node:
+        """Add an input to the graph."""
+        node = g.input_node(len(self.inputs), label, tuple(shape), dtype)
+        self.inputs.append(node)
+        self.origins.append(origin)
+        return node
+
+    def array(self, array: np.ndarray, label: str = "array", origin: Any = None) -> Any:
+        """Return the traced array that stands for an ndarray: an input, the same for each use."""
+        from needle.compiler.trace import TracedArray
+
+        found = self.arrays.get(id(array))
+        if found is None:
+            if array.dtype not in g_dtypes():
+                raise TraceError(
+                    f"{label}: dtype {array.dtype} is not compiled; use float32, float64, an integer "
+                    f"type or bool{at_line()}"
+                )
+            origin = ArrayOrigin(self.source()) if origin is None else origin
+            traced = TracedArray(self, self.input(label, array.shape, array.dtype, origin))
+            found = self.arrays[id(array)] = (array, traced)
+        return found[1]
+
+    def leaf(self, origin: Any, value: Any) -> Any:
+        """Return a traced number that is read at each call."""
+        from needle.compiler.trace_number import TracedNumber
+
+        self.values.append(origin)
+        return TracedNumber(self, len(self.values) - 1, value)
+
+    def number(self, position: int, value: Any) -> Node:
+        """Return the 0-d input node of a host number."""
+        node = self._numbers.get(position)
+        if node is None:
+            kind = np.asarray(value).dtype.kind
+            dtype = {"f": "float64", "u": "uint64"}.get(kind, "int64")
+            node = self.input(f"number {position}", (), dtype, NumberOrigin(position))
+            self._numbers[position] = node
+        return node
+
+    def make(self, primitive: Primitive, *inputs: Node) -> Node:
+        """Record a node."""
+        if self.on_node is not None:
+            self.on_node()
+        return g.make(primitive, *inputs, source=self.source())
+
+    def source(self) -> Source:
+        """Say which line of the user is running, and for which op."""
+        frame: FrameType | None = sys._getframe(2)
+        op, last = "", frame
+        while frame is not None:
+            code = frame.f_code
+            if not op and code.co_name == "compute":
+                op = getattr(frame.f_locals.get("self"), "name", "")
+            if not _inside(code):
+                break
+            last, frame = frame, frame.f_back
+        frame = frame or last
+        assert frame is not None
+        return Source(frame.f_code.co_filename, frame.f_lineno, op or frame.f_code.co_name)
+
+    def close(self) -> None:
+        """End the trace: from now on its arrays raise."""
+        self.active = False
+
+
+@dataclass(frozen=True)
+class ArrayOrigin:
+    """An ndarray that the function met: its source is where."""
+
+    source: Source
+
+
+@dataclass(frozen=True)
+class NumberOrigin:
+    """The host number at a position."""
+
+    position: int
+
+
+_known: dict[CodeType, bool] = {}
+
+
+def _inside(code: CodeType) -> bool:
+    """Whether code is needle's own, or generated without a file."""
+    known = _known.get(code)
+    if known is None:
+        name = code.co_filename
+        known = _known[code] = name.startswith((_ROOT, "<frozen", "<__array_function__"))
+    return known
+
+
+def g_dtypes() -> frozenset[np.dtype]:
+    """Return the dtypes that the graph knows."""
+    from needle.compiler.primitives_base import DTYPES
+
+    return DTYPES
+
+
+@contextmanager
+def recording(recorder: Recorder) -> Iterator[Recorder]:
+    """Make `recorder` the active one of this thread inside the block; it is closed afterwards."""
+    before, _current.recorder = _current.recorder, recorder
+    try:
+        yield recorder
+    finally:
+        _current.recorder = before
+        recorder.close()
+
+
+def active() -> Recorder:
+    """Return this thread's active recorder."""
+    if _current.recorder is None:
+        raise TraceError("a traced array is used outside of a trace")
+    return _current.recorder
+
+
+def at_line() -> str:
+    """Return ` (file:line)` of the user's line for a message."""
+    if _current.recorder is None:
+        return ""
+    source = _current.recorder.source()
+    return f" ({source.file}:{source.line})"
+
+
+# ---- building nodes; each leaves out what would change nothing
+
+
+def make(primitive: Primitive, *inputs: Node) -> Node:
+    """Record a node in the active trace."""
+    return active().make(primitive, *inputs)
+
+
+def constant(value: Any, dtype: Any, shape: Sequence[int] = ()) -> Node:
+    """Return a number, repeated to `shape`."""
+    return broadcast(make(Constant(value, np.dtype(dtype))), shape)
+
+
+def cast(x: Node, dtype: Any) -> Node:
+    """Convert; a constant becomes one of the other dtype."""
+    if x.dtype == dtype:
+        return x
+    return make(Cast(np.dtype(dtype)), x)
+
+
+def broadcast(x: Node, shape: Sequence[int]) -> Node:
+    """Repeat to `shape`."""
+    return x if x.shape == tuple(shape) else make(g.Broadcast(tuple(shape)), x)
+
+
+def reshape(x: Node, shape: Sequence[int]) -> Node:
+    """Give another shape without -1."""
+    return x if x.shape == tuple(shape) else make(g.Reshape(tuple(shape)), x)
+
+
+def permute(x: Node, axes: Sequence[int]) -> Node:
+    """Reorder the axes."""
+    order = tuple(axes)
+    return x if order == tuple(range(len(order))) else make(g.Permute(order), x)
+
+
+def unary(fn: str, x: Node) -> Node:
+    """Apply a function of one array."""
+    return make(g.Unary(fn), x)
+
+
+def binary(fn: str, a: Node, b: Node) -> Node:
+    """Apply a function of two arrays of one shape and dtype."""
+    return make(g.Binary(fn), a, b)
+
+
+def compare(fn: str, a: Node, b: Node) -> Node:
+    """Compare two arrays of one shape and dtype."""
+    return make(g.Compare(fn), a, b)
+
+
+def where(condition: Node, a: Node, b: Node) -> Node:
+    """Select between two arrays of one shape and dtype."""
+    return make(g.Where(), condition, a, b)
+
+
+def like(value: Any, x: Node) -> Node:
+    """Return a constant in the shape and dtype of `x`."""
+    return constant(value, x.dtype, x.shape)
+
+
+def iota(shape: Sequence[int], axis: int, dtype: Any = np.int64) -> Node:
+    """Return each element's index along an axis."""
+    return make(g.Iota(tuple(shape), axis, np.dtype(dtype)))
+
+
+def reduce(fn: str, x: Node, axes: Sequence[int]) -> Node:
+    """Reduce axes; none of them changes nothing."""
+    return make(g.Reduce(fn, tuple(sorted(axes))), x) if axes else x
