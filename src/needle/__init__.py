@@ -5,7 +5,7 @@
 
 from typing import NoReturn
 
-from needle import autograd, backend_numpy, data, init, models, nn, ops, optim, training
+from needle import autograd, backend_numpy, data, init, models, nn, ops, optim, testing, training
 from needle.autograd import Tensor, TensorTuple, Value, no_grad
 from needle.backend.device import (
     Device, NDArray, all_devices, cpu, cpu_numpy, cuda, default_device,
@@ -24,7 +24,7 @@ __all__ = [
     "Device", "NDArray", "PrecisionWarning", "Tensor", "TensorTuple", "Value", "__version__",
     "all_devices", "autograd", "backend_numpy", "cpu", "cpu_numpy", "cuda", "data",
     "default_device", "fit", "init", "load", "models", "nn", "no_grad", "ones", "ones_like", "ops",
-    "optim", "predict", "save", "summary", "training", "zeros", "zeros_like",
+    "optim", "predict", "save", "summary", "testing", "training", "zeros", "zeros_like",
 ]  # fmt: skip
 __all__ += ops.__all__
 
