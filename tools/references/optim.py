@@ -17,7 +17,7 @@ def arrays() -> Arrays:
 
 
 def optimizers() -> Arrays:
-    """Parameters after each of six steps with given gradients; some lack the second at even ones."""
+    """Parameters after each of six steps with given gradients, the second not always there."""
     draw = draws(1)
     starts, gradients = (draw(3, 2), draw(4)), [(draw(3, 2), draw(4)) for _ in range(STEPS)]
     result = named("inputs", p0=starts[0], p1=starts[1])
