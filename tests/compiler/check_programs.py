@@ -13,10 +13,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from needle.compiler import graph as g
 from needle.compiler import primitives as p
 from needle.compiler.graph import Graph, Node
 from needle.compiler.interpret import evaluate, interpret
+from tests.compiler import building as g
 
 Run = Callable[[Graph, Sequence[np.ndarray]], Sequence[np.ndarray]]
 Program = tuple[Graph, list[np.ndarray]]

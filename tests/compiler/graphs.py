@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from needle.compiler import graph as g
 from needle.compiler.graph import Graph, Node
+from tests.compiler import building as g
 from tests.compiler.reverse_mode import full_like, gradients, neg, power, scale, spread
 
 

@@ -21,11 +21,11 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # as a command: find tests.compiler
 
-from needle.compiler import graph as g
 from needle.compiler import primitives as p
 from needle.compiler.graph import Graph, Node
 from needle.compiler.interpret import evaluate, interpret
 from needle.compiler.simplify import simplify
+from tests.compiler import building as g
 from tests.compiler.check_programs import STEEP, Program, Run, check, disturbed, is_exact, shrink
 
 SIZES = (1, 1, 2, 3, 5, 7, 17, 33)

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from needle.compiler import graph as g
 from needle.compiler.graph import Node
 from needle.compiler.primitives import (
     Binary,
@@ -20,6 +19,7 @@ from needle.compiler.primitives import (
     Slice,
     Unary,
 )
+from tests.compiler import building as g
 
 
 def full_like(x: Node, value: float) -> Node:

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from needle.compiler import graph as g
 from needle.compiler import philox
 from needle.compiler.primitives import BINARY, UNARY, Constant, Pad, Random, Unary
 from needle.errors import GraphError
+from tests.compiler import building as g
 
 
 def x23():

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from needle.compiler import graph as g
 from needle.compiler.interpret import evaluate, interpret
 from needle.errors import GraphError
+from tests.compiler import building as g
 from tests.compiler.graphs import GRAPHS, sample
 
 

@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 
 from needle import settings
-from needle.compiler import graph as g
 from needle.compiler.interpret import interpret
 from needle.compiler.plan import compile_graph
 from needle.compiler.run import load
 from needle.errors import IndexRangeError
+from tests.compiler import building as g
 from tests.compiler.compiled import run_compiled, run_plain, run_unfused, state_inputs
 from tests.compiler.graphs import GRAPHS, sample
 from tests.compiler.random_programs import report

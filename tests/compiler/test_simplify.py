@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from needle.compiler import graph as g
 from needle.compiler.interpret import interpret
 from needle.compiler.simplify import RULES, simplify
 from needle.compiler.simplify_rewriter import Rewriter, matching_groups
+from tests.compiler import building as g
 
 RULE_NAMES = {rule.__name__ for rules in RULES.values() for rule in rules}
 

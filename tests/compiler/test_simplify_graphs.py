@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from needle.compiler import graph as g
 from needle.compiler.interpret import interpret
 from needle.compiler.primitives import MatMul, Reduce
 from needle.compiler.simplify import RULES, simplify
 from needle.compiler.simplify_rewriter import Rewriter
+from tests.compiler import building as g
 from tests.compiler.check_programs import check, shrink
 from tests.compiler.graphs import GRAPHS, layer_norm, sample
 from tests.compiler.random_programs import generate, report, run_simplified

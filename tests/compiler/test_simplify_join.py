@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from needle.compiler import graph as g
 from needle.compiler.interpret import interpret
 from needle.compiler.primitives import MatMul
 from needle.compiler.simplify import simplify
+from tests.compiler import building as g
 from tests.compiler.graphs import rnn, sample
 
 

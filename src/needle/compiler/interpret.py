@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from needle.compiler.graph import Graph, Node, topological, type_text
+from needle.compiler.graph import Graph, Node, topological
 from needle.compiler.primitives import Cast, Constant, Iota
-from needle.compiler.primitives_base import FLOAT32, FLOAT64
+from needle.compiler.primitives_base import FLOAT32, FLOAT64, type_text
 from needle.errors import GraphError
 
 
@@ -19,9 +19,9 @@ def interpret(
 
     Raises `GraphError` where an array does not fit its input, `IndexError` for a bad index.
 
-    >>> from needle.compiler import graph as g
-    >>> x = g.input_node(0, "x", (3,), "float32")
-    >>> interpret(g.Graph((x,), (g.add(x, x),)), [np.float32([1, 2, 3])])
+    >>> from needle.compiler.graph import Build, input_node
+    >>> x = input_node(0, "x", (3,), "float32")
+    >>> interpret(Graph((x,), (Build().binary("add", x, x),)), [np.float32([1, 2, 3])])
     [array([2., 4., 6.], dtype=float32)]
     """
     if len(arrays) != len(graph.inputs):
@@ -74,6 +74,6 @@ def _checked(node: Node, array: np.ndarray, wide: bool) -> np.ndarray:
         array = array.astype(FLOAT64)
     dtype = FLOAT64 if wide and node.dtype == FLOAT32 else node.dtype
     if array.shape != node.shape or array.dtype != dtype:
-        got = f"{array.dtype}{list(array.shape)}"
-        raise GraphError(f"interpret: expected {type_text(node)} for {node}, got {got}")
+        text = f"interpret: expected {type_text(node)} for {node}, got {type_text(array)}"
+        raise GraphError(text)
     return array

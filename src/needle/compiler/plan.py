@@ -11,7 +11,7 @@ from typing import Any
 from needle.compiler import plan_memory, plan_order
 from needle.compiler.fuse import fuse, separate
 from needle.compiler.fuse_group import Group, Memory
-from needle.compiler.graph import Graph, Node, full, rebuild
+from needle.compiler.graph import Build, Graph, Node, rebuild
 from needle.compiler.lower import Kernels, Lowered
 from needle.compiler.lower_index import Copy
 from needle.compiler.lower_nest import NestWork
@@ -48,7 +48,8 @@ def compile_graph(
     target = target or host()
     graph = distinct_outputs(without_empty(graph))
     ties = {graph.outputs[o]: graph.inputs[i] for o, i in (tied or {}).items()}
-    groups, memory = fuse(graph, ties, fusing=fusing)
+    graph, groups, memory = fuse(graph, ties, fusing=fusing)
+    ties = {graph.outputs[o]: graph.inputs[i] for o, i in (tied or {}).items()}
     kernels = Kernels(target)
     lowered = plan_order.ordered(_lower(kernels, groups, memory))
     inputs = tuple(
@@ -184,6 +185,6 @@ def without_empty(graph: Graph) -> Graph:
             value = neutral(primitive.fn, node.dtype.name)
         else:
             assert isinstance(primitive, MatMul | ScatterAdd), node
-        return full(value, node.shape, node.dtype, node.source)
+        return Build(node.source).full(value, node)
 
     return rebuild(graph, rewrite)

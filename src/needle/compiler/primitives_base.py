@@ -1,6 +1,6 @@
 """What every primitive of the IR has: a rule for shapes and a definition in NumPy.
 
-A primitive is a frozen dataclass. `infer` takes the input nodes, checks them and returns the
+A primitive is a frozen dataclass. `rule` takes the input nodes, checks them and returns the
 result's shape and dtype; `evaluate` takes the input arrays and returns the result. Both
 together are the meaning of the primitive: compiled code must agree with them.
 """
@@ -8,7 +8,6 @@ together are the meaning of the primitive: compiled code must agree with them.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from typing import Any, ClassVar, NoReturn, Protocol
 
 import numpy as np
@@ -51,22 +50,31 @@ class Primitive:
         """The name under which the primitive is printed: `fn` if it has one, else its class."""
         return getattr(self, "fn", type(self).__name__.lower())
 
+    def __post_init__(self) -> None:
+        """Make the dtype, where the primitive has one, an `np.dtype` that the compiler knows."""
+        if hasattr(self, "dtype"):
+            dtype = np.dtype(self.dtype)
+            if dtype not in DTYPES:
+                self.fail("float32, float64, an integer type or bool", dtype)
+            object.__setattr__(self, "dtype", dtype)
+
     def infer(self, *inputs: Typed) -> Signature:
         """Return the result's shape and dtype; raise `GraphError` for inputs that do not fit."""
+        if self.arity is not None and len(inputs) != self.arity:
+            self.fail(f"{self.arity} inputs", len(inputs))
+        return self.rule(*inputs)
+
+    def rule(self, *inputs: Any, **_: Any) -> Signature:
+        """Return what `infer` does, for `arity` inputs."""
         raise NotImplementedError
 
-    def evaluate(self, *arrays: np.ndarray) -> np.ndarray:
+    def evaluate(self, *arrays: Any, **_: Any) -> np.ndarray:
         """Return the result for arrays: the definition of the primitive."""
         raise NotImplementedError
 
     def fail(self, expected: str, got: object) -> NoReturn:
         """Raise a `GraphError` that names the primitive, what it expected and what it got."""
         raise GraphError(f"{self.name}: expected {expected}, got {got}")
-
-    def expect_arity(self, inputs: Sequence[Typed]) -> None:
-        """Raise unless the number of inputs is `arity`."""
-        if self.arity is not None and len(inputs) != self.arity:
-            self.fail(f"{self.arity} inputs", len(inputs))
 
     def __str__(self) -> str:
         values = [
@@ -81,17 +89,14 @@ def _short(value: Any) -> str:
     return str(value) if isinstance(value, np.dtype | str) else repr(value)
 
 
+def type_text(x: Typed) -> str:
+    """Return for example `float32[2, 3]`."""
+    return f"{x.dtype}{list(x.shape)}"
+
+
 def kind_of(dtype: np.dtype) -> str:
     """Return "bool", "int" or "float"."""
     return {"b": "bool", "i": "int", "u": "int", "f": "float"}.get(dtype.kind, dtype.kind)
-
-
-def normalized_dtype(primitive: Primitive, dtype: Any) -> np.dtype:
-    """Return `dtype` as an `np.dtype` the compiler knows."""
-    result = np.dtype(dtype)
-    if result not in DTYPES:
-        primitive.fail("float32, float64, an integer type or bool", result)
-    return result
 
 
 def scalar_key(value: bool | int | float) -> tuple[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -21,8 +21,8 @@ from needle.compiler.primitives_base import (
     Typed,
     check_shape,
     kind_of,
-    normalized_dtype,
     scalar_key,
+    type_text,
 )
 
 
@@ -34,13 +34,9 @@ class Input(Primitive):
     label: str
     shape: Shape
     dtype: np.dtype
-    arity: ClassVar[int | None] = 0
+    arity = 0
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "dtype", normalized_dtype(self, self.dtype))
-
-    def infer(self, *inputs: Typed) -> Signature:
-        self.expect_arity(inputs)
+    def rule(self) -> Signature:
         check_shape(self, self.shape)
         return self.shape, self.dtype
 
@@ -52,20 +48,18 @@ class Constant(Primitive):
     value: bool | int | float = field(compare=False)
     dtype: np.dtype
     key: tuple[str, str] = field(init=False, repr=False)
-    arity: ClassVar[int | None] = 0
+    arity = 0
 
     def __post_init__(self) -> None:
-        dtype = normalized_dtype(self, self.dtype)
-        value = {"bool": bool, "int": int, "float": float}[kind_of(dtype)](self.value)
+        super().__post_init__()
+        value = {"bool": bool, "int": int, "float": float}[kind_of(self.dtype)](self.value)
         object.__setattr__(self, "value", value)
-        object.__setattr__(self, "dtype", dtype)
         object.__setattr__(self, "key", scalar_key(value))
 
-    def infer(self, *inputs: Typed) -> Signature:
-        self.expect_arity(inputs)
+    def rule(self) -> Signature:
         return (), self.dtype
 
-    def evaluate(self, *arrays: np.ndarray) -> np.ndarray:
+    def evaluate(self) -> np.ndarray:
         return np.asarray(self.value, dtype=self.dtype)
 
     def __str__(self) -> str:
@@ -79,19 +73,15 @@ class Iota(Primitive):
     shape: Shape
     axis: int
     dtype: np.dtype
-    arity: ClassVar[int | None] = 0
+    arity = 0
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "dtype", normalized_dtype(self, self.dtype))
-
-    def infer(self, *inputs: Typed) -> Signature:
-        self.expect_arity(inputs)
+    def rule(self) -> Signature:
         check_shape(self, self.shape)
         if not 0 <= self.axis < len(self.shape) or self.dtype == BOOL:
             self.fail(f"an axis below {len(self.shape)} and numbers", (self.axis, self.dtype))
         return self.shape, self.dtype
 
-    def evaluate(self, *arrays: np.ndarray) -> np.ndarray:
+    def evaluate(self) -> np.ndarray:
         column = [1] * len(self.shape)
         column[self.axis] = -1
         counts = np.arange(self.shape[self.axis], dtype=self.dtype).reshape(column)
@@ -110,19 +100,17 @@ class Random(Primitive):
     index: int
     shape: Shape
 
-    def infer(self, *inputs: Typed) -> Signature:
-        self.expect_arity(inputs)
+    def rule(self, key: Typed) -> Signature:
         check_shape(self, self.shape)
-        (key,) = inputs
         if key.shape != () or key.dtype != UINT64:
-            self.fail("a 0-d uint64 key", f"{key.dtype}{list(key.shape)}")
+            self.fail("a 0-d uint64 key", type_text(key))
         if self.kind not in ("uniform", "normal", "bits"):
             self.fail("kind uniform, normal or bits", self.kind)
         return self.shape, UINT32 if self.kind == "bits" else FLOAT32
 
-    def evaluate(self, *arrays: np.ndarray) -> np.ndarray:
+    def evaluate(self, x: np.ndarray) -> np.ndarray:
         draw = {"uniform": philox.uniform, "normal": philox.normal, "bits": philox.bits}[self.kind]
-        return draw(int(arrays[0]), self.index, self.shape)
+        return draw(int(x), self.index, self.shape)
 
 
 def _sigmoid(x: np.ndarray) -> np.ndarray:
@@ -182,102 +170,81 @@ BINARY: dict[str, tuple[Callable[..., Any], str]] = {
     "shr": (np.right_shift, "int"),
 }
 
-COMPARE: dict[str, Callable[..., Any]] = {
-    "lt": np.less,
-    "le": np.less_equal,
-    "gt": np.greater,
-    "ge": np.greater_equal,
-    "eq": np.equal,
-    "ne": np.not_equal,
+COMPARE: dict[str, tuple[Callable[..., Any], str]] = {
+    "lt": (np.less, _ANY),
+    "le": (np.less_equal, _ANY),
+    "gt": (np.greater, _ANY),
+    "ge": (np.greater_equal, _ANY),
+    "eq": (np.equal, _ANY),
+    "ne": (np.not_equal, _ANY),
 }
 
-PREDICATES = ("isnan", "isinf", "isfinite")
+PREDICATES = ("isnan", "isinf", "isfinite", *COMPARE)
+"""The functions that give bool; the others give the dtype of their operands."""
 
 
 @dataclass(frozen=True)
 class Elementwise(Primitive):
     """Base of the primitives whose operands and result all have one shape."""
 
-
-@dataclass(frozen=True)
-class Unary(Elementwise):
-    """`fn` of each element, one of `UNARY`; the predicates give bool, the others x's dtype."""
-
-    fn: str
-
-    def infer(self, *inputs: Typed) -> Signature:
-        self.expect_arity(inputs)
-        (x,) = inputs
-        if self.fn not in UNARY:
-            self.fail("one of " + ", ".join(UNARY), self.fn)
-        kinds = UNARY[self.fn][1]
-        if kind_of(x.dtype) not in kinds.split():
-            self.fail(f"a dtype of kind {kinds}", x.dtype)
-        return x.shape, BOOL if self.fn in PREDICATES else x.dtype
-
-    def evaluate(self, *arrays: np.ndarray) -> np.ndarray:
-        return np.asarray(UNARY[self.fn][0](arrays[0]))
-
-
-def _same(primitive: Primitive, a: Typed, b: Typed) -> None:
-    if a.shape != b.shape or a.dtype != b.dtype:
-        got = f"{a.dtype}{list(a.shape)} and {b.dtype}{list(b.shape)}"
-        primitive.fail("operands of equal shape and dtype", got)
+    def expect_same(self, *inputs: Typed) -> None:
+        """Raise unless the inputs have one shape and dtype."""
+        first = inputs[0]
+        if any(x.shape != first.shape or x.dtype != first.dtype for x in inputs[1:]):
+            got = " and ".join(map(type_text, inputs))
+            self.fail("operands of equal shape and dtype", got)
 
 
 @dataclass(frozen=True)
-class Binary(Elementwise):
-    """`fn` of two arrays of equal shape and dtype, one of `BINARY`."""
+class _Function(Elementwise):
+    """`fn`, one of `table`, of arrays of equal shape and dtype."""
 
     fn: str
-    arity: ClassVar[int | None] = 2
+    table: ClassVar[Mapping[str, tuple[Callable[..., Any], str]]]
 
-    def infer(self, *inputs: Typed) -> Signature:
-        self.expect_arity(inputs)
-        a, b = inputs
-        if self.fn not in BINARY:
-            self.fail("one of " + ", ".join(BINARY), self.fn)
-        _same(self, a, b)
-        kinds = BINARY[self.fn][1]
-        if kind_of(a.dtype) not in kinds.split():
-            self.fail(f"a dtype of kind {kinds}", a.dtype)
-        return a.shape, a.dtype
+    def rule(self, *inputs: Typed) -> Signature:
+        if self.fn not in self.table:
+            self.fail("one of " + ", ".join(self.table), self.fn)
+        self.expect_same(*inputs)
+        dtype, kinds = inputs[0].dtype, self.table[self.fn][1]
+        if kind_of(dtype) not in kinds.split():
+            self.fail(f"a dtype of kind {kinds}", dtype)
+        return inputs[0].shape, BOOL if self.fn in PREDICATES else dtype
 
     def evaluate(self, *arrays: np.ndarray) -> np.ndarray:
-        return np.asarray(BINARY[self.fn][0](*arrays))
+        return np.asarray(self.table[self.fn][0](*arrays))
 
 
-@dataclass(frozen=True)
-class Compare(Elementwise):
-    """`fn` of two arrays of equal shape and dtype, one of `COMPARE`; gives bool."""
+class Unary(_Function):
+    """`fn` of each element, one of `UNARY`."""
 
-    fn: str
-    arity: ClassVar[int | None] = 2
+    table = UNARY
 
-    def infer(self, *inputs: Typed) -> Signature:
-        self.expect_arity(inputs)
-        if self.fn not in COMPARE:
-            self.fail("one of " + ", ".join(COMPARE), self.fn)
-        _same(self, *inputs)
-        return inputs[0].shape, BOOL
 
-    def evaluate(self, *arrays: np.ndarray) -> np.ndarray:
-        return np.asarray(COMPARE[self.fn](*arrays))
+class Binary(_Function):
+    """`fn` of two arrays, one of `BINARY`."""
+
+    arity = 2
+    table = BINARY
+
+
+class Compare(_Function):
+    """`fn` of two arrays, one of `COMPARE`."""
+
+    arity = 2
+    table = COMPARE
 
 
 @dataclass(frozen=True)
 class Where(Elementwise):
     """`condition ? a : b`; a bool array and two of equal dtype, all of one shape."""
 
-    arity: ClassVar[int | None] = 3
+    arity = 3
 
-    def infer(self, *inputs: Typed) -> Signature:
-        self.expect_arity(inputs)
-        condition, a, b = inputs
-        _same(self, a, b)
+    def rule(self, condition: Typed, a: Typed, b: Typed) -> Signature:
+        self.expect_same(a, b)
         if condition.dtype != BOOL or condition.shape != a.shape:
-            got = f"{condition.dtype}{list(condition.shape)}"
-            self.fail(f"a condition bool{list(a.shape)}", got)
+            self.fail(f"a condition bool{list(a.shape)}", type_text(condition))
         return a.shape, a.dtype
 
     def evaluate(self, *arrays: np.ndarray) -> np.ndarray:
@@ -290,12 +257,8 @@ class Cast(Elementwise):
 
     dtype: np.dtype
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "dtype", normalized_dtype(self, self.dtype))
+    def rule(self, x: Typed) -> Signature:
+        return x.shape, self.dtype
 
-    def infer(self, *inputs: Typed) -> Signature:
-        self.expect_arity(inputs)
-        return inputs[0].shape, self.dtype
-
-    def evaluate(self, *arrays: np.ndarray) -> np.ndarray:
-        return arrays[0].astype(self.dtype)
+    def evaluate(self, x: np.ndarray) -> np.ndarray:
+        return x.astype(self.dtype)

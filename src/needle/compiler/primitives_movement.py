@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import ClassVar
 
 import numpy as np
 
@@ -25,10 +24,8 @@ class Broadcast(Primitive):
 
     shape: Shape
 
-    def infer(self, *inputs: Typed) -> Signature:
-        self.expect_arity(inputs)
+    def rule(self, x: Typed) -> Signature:
         check_shape(self, self.shape)
-        (x,) = inputs
         tail = self.shape[len(self.shape) - len(x.shape) :]
         fits = len(x.shape) <= len(self.shape) and all(
             a in (1, b) for a, b in zip(x.shape, tail, strict=True)
@@ -37,8 +34,8 @@ class Broadcast(Primitive):
             self.fail(f"a shape that broadcasts to {self.shape}", x.shape)
         return self.shape, x.dtype
 
-    def evaluate(self, *arrays: np.ndarray) -> np.ndarray:
-        return np.broadcast_to(arrays[0], self.shape)
+    def evaluate(self, x: np.ndarray) -> np.ndarray:
+        return np.broadcast_to(x, self.shape)
 
 
 @dataclass(frozen=True)
@@ -47,16 +44,14 @@ class Reshape(Primitive):
 
     shape: Shape
 
-    def infer(self, *inputs: Typed) -> Signature:
-        self.expect_arity(inputs)
+    def rule(self, x: Typed) -> Signature:
         check_shape(self, self.shape)
-        (x,) = inputs
         if math.prod(x.shape) != math.prod(self.shape):
             self.fail(f"{math.prod(self.shape)} elements for {self.shape}", x.shape)
         return self.shape, x.dtype
 
-    def evaluate(self, *arrays: np.ndarray) -> np.ndarray:
-        return arrays[0].reshape(self.shape)
+    def evaluate(self, x: np.ndarray) -> np.ndarray:
+        return x.reshape(self.shape)
 
 
 @dataclass(frozen=True)
@@ -65,15 +60,13 @@ class Permute(Primitive):
 
     axes: tuple[int, ...]
 
-    def infer(self, *inputs: Typed) -> Signature:
-        self.expect_arity(inputs)
-        (x,) = inputs
+    def rule(self, x: Typed) -> Signature:
         if sorted(self.axes) != list(range(len(x.shape))):
             self.fail(f"a permutation of {len(x.shape)} axes", self.axes)
         return tuple(x.shape[axis] for axis in self.axes), x.dtype
 
-    def evaluate(self, *arrays: np.ndarray) -> np.ndarray:
-        return np.transpose(arrays[0], self.axes)
+    def evaluate(self, x: np.ndarray) -> np.ndarray:
+        return np.transpose(x, self.axes)
 
 
 @dataclass(frozen=True)
@@ -84,9 +77,7 @@ class Slice(Primitive):
     stops: tuple[int, ...]
     steps: tuple[int, ...]
 
-    def infer(self, *inputs: Typed) -> Signature:
-        self.expect_arity(inputs)
-        (x,) = inputs
+    def rule(self, x: Typed) -> Signature:
         if not len(self.starts) == len(self.stops) == len(self.steps) == len(x.shape):
             self.fail(f"{len(x.shape)} starts, stops and steps", self)
         ranges = list(zip(self.starts, self.stops, self.steps, strict=True))
@@ -95,9 +86,9 @@ class Slice(Primitive):
                 self.fail(f"0 <= start <= stop <= {n} and step >= 1", (start, stop, step))
         return tuple(len(range(*r)) for r in ranges), x.dtype
 
-    def evaluate(self, *arrays: np.ndarray) -> np.ndarray:
+    def evaluate(self, x: np.ndarray) -> np.ndarray:
         ranges = zip(self.starts, self.stops, self.steps, strict=True)
-        return np.asarray(arrays[0][tuple(slice(*r) for r in ranges)])
+        return np.asarray(x[tuple(slice(*r) for r in ranges)])
 
 
 @dataclass(frozen=True)
@@ -106,13 +97,12 @@ class Flip(Primitive):
 
     axes: tuple[int, ...]
 
-    def infer(self, *inputs: Typed) -> Signature:
-        self.expect_arity(inputs)
-        check_axes(self, self.axes, len(inputs[0].shape))
-        return inputs[0].shape, inputs[0].dtype
+    def rule(self, x: Typed) -> Signature:
+        check_axes(self, self.axes, len(x.shape))
+        return x.shape, x.dtype
 
-    def evaluate(self, *arrays: np.ndarray) -> np.ndarray:
-        return np.flip(arrays[0], self.axes)
+    def evaluate(self, x: np.ndarray) -> np.ndarray:
+        return np.flip(x, self.axes)
 
 
 @dataclass(frozen=True)
@@ -131,17 +121,14 @@ class Pad(Primitive):
     def __post_init__(self) -> None:
         object.__setattr__(self, "key", scalar_key(self.value))
 
-    def infer(self, *inputs: Typed) -> Signature:
-        self.expect_arity(inputs)
-        (x,) = inputs
+    def rule(self, x: Typed) -> Signature:
         amounts = (self.low, self.high, self.interior)
         if any(len(a) != len(x.shape) or any(n < 0 for n in a) for a in amounts):
             self.fail(f"{len(x.shape)} non-negative amounts for each of three", amounts)
         sizes = zip(*amounts, x.shape, strict=True)
         return tuple(low + n + max(n - 1, 0) * gap + high for low, high, gap, n in sizes), x.dtype
 
-    def evaluate(self, *arrays: np.ndarray) -> np.ndarray:
-        (x,) = arrays
+    def evaluate(self, x: np.ndarray) -> np.ndarray:
         shape, dtype = self.infer(x)
         result = np.full(shape, self.value, dtype=dtype)
         sizes = zip(self.low, self.interior, x.shape, strict=True)
@@ -158,9 +145,9 @@ class Concat(Primitive):
     """The inputs one after the other along `axis`."""
 
     axis: int
-    arity: ClassVar[int | None] = None
+    arity = None
 
-    def infer(self, *inputs: Typed) -> Signature:
+    def rule(self, *inputs: Typed) -> Signature:
         if not inputs or not 0 <= self.axis < len(inputs[0].shape):
             self.fail("inputs that have the axis", [x.shape for x in inputs])
         first = inputs[0]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 
@@ -28,9 +27,7 @@ class Reduce(Primitive):
     fn: str
     axes: tuple[int, ...]
 
-    def infer(self, *inputs: Typed) -> Signature:
-        self.expect_arity(inputs)
-        (x,) = inputs
+    def rule(self, x: Typed) -> Signature:
         check_axes(self, self.axes, len(x.shape))
         if self.fn not in REDUCE or (x.dtype == BOOL and self.fn in ("sum", "prod")):
             self.fail("sum, prod, max or min of numbers, max or min of bool", (self.fn, x.dtype))
@@ -38,8 +35,7 @@ class Reduce(Primitive):
             self.fail("at least one element along the axes", x.shape)
         return tuple(n for i, n in enumerate(x.shape) if i not in self.axes), x.dtype
 
-    def evaluate(self, *arrays: np.ndarray) -> np.ndarray:
-        (x,) = arrays
+    def evaluate(self, x: np.ndarray) -> np.ndarray:
         if self.fn in ("max", "min"):
             return np.asarray(REDUCE[self.fn].reduce(x, axis=self.axes))
         return np.asarray(REDUCE[self.fn].reduce(x, axis=self.axes, dtype=x.dtype))
@@ -52,18 +48,16 @@ class ArgReduce(Primitive):
     fn: str
     axis: int
 
-    def infer(self, *inputs: Typed) -> Signature:
-        self.expect_arity(inputs)
-        (x,) = inputs
+    def rule(self, x: Typed) -> Signature:
         if self.fn not in ("argmax", "argmin"):
             self.fail("argmax or argmin", self.fn)
         if not 0 <= self.axis < len(x.shape) or x.shape[self.axis] == 0:
             self.fail(f"an axis {self.axis} with elements", x.shape)
         return tuple(n for i, n in enumerate(x.shape) if i != self.axis), INT64
 
-    def evaluate(self, *arrays: np.ndarray) -> np.ndarray:
+    def evaluate(self, x: np.ndarray) -> np.ndarray:
         search = np.argmax if self.fn == "argmax" else np.argmin
-        return np.asarray(search(arrays[0], axis=self.axis), dtype=np.int64)
+        return np.asarray(search(x, axis=self.axis), dtype=np.int64)
 
 
 @dataclass(frozen=True)
@@ -73,15 +67,13 @@ class Cumulative(Primitive):
     fn: str
     axis: int
 
-    def infer(self, *inputs: Typed) -> Signature:
-        self.expect_arity(inputs)
-        (x,) = inputs
+    def rule(self, x: Typed) -> Signature:
         if self.fn != "sum" or not 0 <= self.axis < len(x.shape) or x.dtype == BOOL:
             self.fail("a sum of numbers along an axis", (self.fn, self.axis, x.dtype, x.shape))
         return x.shape, x.dtype
 
-    def evaluate(self, *arrays: np.ndarray) -> np.ndarray:
-        return np.cumsum(arrays[0], axis=self.axis, dtype=arrays[0].dtype)
+    def evaluate(self, x: np.ndarray) -> np.ndarray:
+        return np.cumsum(x, axis=self.axis, dtype=x.dtype)
 
     def __str__(self) -> str:
         return f"cumulative_{self.fn}[axis={self.axis}]"
@@ -97,11 +89,9 @@ class MatMul(Primitive):
 
     transpose_a: bool = False
     transpose_b: bool = False
-    arity: ClassVar[int | None] = 2
+    arity = 2
 
-    def infer(self, *inputs: Typed) -> Signature:
-        self.expect_arity(inputs)
-        a, b = inputs
+    def rule(self, a: Typed, b: Typed) -> Signature:
         if len(a.shape) < 2 or len(a.shape) != len(b.shape) or a.shape[:-2] != b.shape[:-2]:
             self.fail("equal leading axes and at least two", (a.shape, b.shape))
         if a.dtype != b.dtype or kind_of(a.dtype) == "bool":
@@ -112,8 +102,7 @@ class MatMul(Primitive):
             self.fail(f"{k} terms on both sides ({self})", (a.shape, b.shape))
         return (*a.shape[:-2], m, n), a.dtype
 
-    def evaluate(self, *arrays: np.ndarray) -> np.ndarray:
-        a, b = arrays
+    def evaluate(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         a = np.swapaxes(a, -1, -2) if self.transpose_a else a
         b = np.swapaxes(b, -1, -2) if self.transpose_b else b
         return np.matmul(a, b)
@@ -141,18 +130,15 @@ class Gather(Primitive):
     """
 
     axis: int
-    arity: ClassVar[int | None] = 2
+    arity = 2
 
-    def infer(self, *inputs: Typed) -> Signature:
-        self.expect_arity(inputs)
-        x, index = inputs
+    def rule(self, x: Typed, index: Typed) -> Signature:
         _check_index(self, index)
         if not 0 <= self.axis < len(x.shape):
             self.fail(f"an input with axis {self.axis}", x.shape)
         return (*x.shape[: self.axis], *index.shape, *x.shape[self.axis + 1 :]), x.dtype
 
-    def evaluate(self, *arrays: np.ndarray) -> np.ndarray:
-        x, index = arrays
+    def evaluate(self, x: np.ndarray, index: np.ndarray) -> np.ndarray:
         _check_range(self, index, x.shape[self.axis])
         return np.asarray(np.take(x, index.astype(np.int64), axis=self.axis))
 
@@ -166,11 +152,9 @@ class ScatterAdd(Primitive):
 
     axis: int
     size: int
-    arity: ClassVar[int | None] = 2
+    arity = 2
 
-    def infer(self, *inputs: Typed) -> Signature:
-        self.expect_arity(inputs)
-        updates, index = inputs
+    def rule(self, updates: Typed, index: Typed) -> Signature:
         _check_index(self, index)
         end = self.axis + len(index.shape)
         if not 0 <= self.axis <= end <= len(updates.shape) or self.size < 0:
@@ -179,8 +163,7 @@ class ScatterAdd(Primitive):
             self.fail(f"updates {index.shape} from axis {self.axis}", updates.shape)
         return (*updates.shape[: self.axis], self.size, *updates.shape[end:]), updates.dtype
 
-    def evaluate(self, *arrays: np.ndarray) -> np.ndarray:
-        updates, index = arrays
+    def evaluate(self, updates: np.ndarray, index: np.ndarray) -> np.ndarray:
         _check_range(self, index, self.size)
         shape, dtype = self.infer(updates, index)
         result = np.zeros(shape, dtype=dtype)

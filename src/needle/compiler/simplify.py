@@ -120,9 +120,9 @@ MOST_SWEEPS = 4
 def simplify(graph: Graph, *, verify: bool = False) -> Graph:
     """Return an equal graph in normal form; with `verify`, check it after each sweep.
 
-    >>> from needle.compiler import graph as g
-    >>> x = g.input_node(0, "x", (4,), "float32")
-    >>> print(simplify(g.Graph((x,), (g.binary("pow", x, g.full(2.0, (4,), "float32")),))))
+    >>> from needle.compiler.graph import Build, input_node
+    >>> x, build = input_node(0, "x", (4,), "float32"), Build()
+    >>> print(simplify(Graph((x,), (build.binary("pow", x, build.full(2.0, x)),))))
     %0: float32[4] = input 0 "x"
     %1: float32[4] = mul %0 %0
     return %1

@@ -15,22 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from needle.compiler.graph import Graph, Node, Source, type_text
+from needle.compiler.graph import Build, Graph, Node
 from needle.compiler.primitives import (
-    ArgReduce,
-    Binary,
-    Broadcast,
-    Cast,
-    Compare,
-    Constant,
-    Cumulative,
-    MatMul,
-    Permute,
-    Primitive,
-    Reduce,
-    Reshape,
-    Unary,
-)
+    ArgReduce, Binary, Broadcast, Compare, Constant, Cumulative, MatMul, Primitive, Reduce, Unary,
+)  # fmt: skip
+from needle.compiler.primitives_base import type_text
 from needle.errors import GraphError
 
 Shape = tuple[int, ...]
@@ -41,21 +30,21 @@ COMMUTATIVE = frozenset(
 )
 
 
-class Rewriter:
+class Rewriter(Build):
     """Builds nodes in normal form; `fired` counts how often each rule applied."""
 
     def __init__(self, rules: Mapping[type[Primitive], Sequence[Rule]]) -> None:
+        super().__init__()
         self.rules = rules
         self.fired: dict[str, int] = {}
         self._table: dict[tuple[object, ...], Node] = {}
         self._depths: dict[Node, int] = {}
-        self._source: Source | None = None
 
     def sweep(self, graph: Graph) -> Graph:
         """Return the graph with every node in normal form; dead nodes are left behind."""
         new: dict[Node, Node] = {node: node for node in graph.inputs}
         for node in graph.nodes()[len(graph.inputs) :]:
-            self._source = node.source
+            self.source = node.source
             new[node] = self._build(node.primitive, tuple([new[x] for x in node.inputs]), node)
         return Graph(graph.inputs, tuple(new[node] for node in graph.outputs))
 
@@ -72,7 +61,7 @@ class Rewriter:
         if origin is not None and all(map(_is, inputs, origin.inputs)):
             node = origin
         else:
-            node = Node(primitive, inputs, *primitive.infer(*inputs), self._source)
+            node = Node(primitive, inputs, *primitive.infer(*inputs), self.source)
         result = self._apply_rules(node)
         self._table[key] = result
         return result
@@ -103,44 +92,11 @@ class Rewriter:
             self._depths[top] = below + combines
         return self._depths[node]
 
-    def constant(self, value: bool | int | float, dtype: np.dtype) -> Node:
+    def constant(self, value: Any, dtype: np.dtype) -> Node:
         """Return a 0-d constant; integers wrap around as NumPy's arithmetic does."""
         if dtype.kind in "iu":
             value = int(np.array(int(value) % 2 ** (8 * dtype.itemsize), np.uint64).astype(dtype))
-        return self(Constant(value, dtype))
-
-    def full(self, value: bool | int | float, like: Node) -> Node:
-        """Return `value` in the shape and dtype of `like`."""
-        return self.broadcast(self.constant(value, like.dtype), like.shape)
-
-    def unary(self, fn: str, x: Node) -> Node:
-        """Return `fn` of x."""
-        return self(Unary(fn), x)
-
-    def binary(self, fn: str, a: Node, b: Node) -> Node:
-        """Return `fn` of a and b."""
-        return self(Binary(fn), a, b)
-
-    def cast(self, x: Node, dtype: np.dtype) -> Node:
-        """Return x in another dtype."""
-        return x if x.dtype == dtype else self(Cast(dtype), x)
-
-    def broadcast(self, x: Node, shape: Shape) -> Node:
-        """Return x broadcast to `shape`."""
-        return x if x.shape == shape else self(Broadcast(shape), x)
-
-    def reshape(self, x: Node, shape: Shape) -> Node:
-        """Return x under another shape."""
-        return x if x.shape == shape else self(Reshape(shape), x)
-
-    def permute(self, x: Node, axes: Sequence[int]) -> Node:
-        """Return x with its axes in another order."""
-        axes = tuple(axes)
-        return x if axes == tuple(range(len(axes))) else self(Permute(axes), x)
-
-    def reduce(self, fn: str, x: Node, axes: Sequence[int]) -> Node:
-        """Return the reduction of x over `axes`; x itself for none."""
-        return self(Reduce(fn, tuple(axes)), x) if axes else x
+        return super().constant(value, dtype)
 
 
 def _is(a: object, b: object) -> bool:

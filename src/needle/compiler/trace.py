@@ -20,7 +20,8 @@ from typing import Any, NoReturn
 import numpy as np
 
 from needle.compiler import trace_record as t
-from needle.compiler.graph import Node, type_text
+from needle.compiler.graph import Node
+from needle.compiler.primitives_base import type_text
 from needle.compiler.trace_record import Recorder
 from needle.errors import TraceError
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from needle.compiler import trace_record as t
+from needle.compiler.primitives import Gather
 from needle.compiler.trace import TracedArray, as_traced, lift, wrap
 
 
@@ -33,4 +34,4 @@ def checked_labels(labels: Any, n: int) -> TracedArray:
     if node.dtype.kind == "f":
         whole = t.compare("eq", t.cast(index, node.dtype), node)
         index = t.where(whole, index, t.like(-1, index))
-    return wrap(t.make(t.g.Gather(0), t.iota((n,), 0), index))
+    return wrap(t.make(Gather(0), t.iota((n,), 0), index))

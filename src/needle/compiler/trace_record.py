@@ -19,7 +19,9 @@ import numpy as np
 
 from needle.compiler import graph as g
 from needle.compiler.graph import Node, Source
-from needle.compiler.primitives import Cast, Constant, Primitive
+from needle.compiler.primitives import (
+    Binary, Broadcast, Cast, Compare, Constant, Iota, Permute, Primitive, Reduce, Reshape, Unary, Where,
+)  # fmt: skip
 from needle.errors import TraceError
 
 _ROOT = str(Path(__file__).resolve().parents[1])
@@ -222,38 +224,38 @@ def cast(x: Node, dtype: Any) -> Node:
 
 def broadcast(x: Node, shape: Sequence[int]) -> Node:
     """Repeat to `shape`."""
-    return x if x.shape == tuple(shape) else make(g.Broadcast(tuple(shape)), x)
+    return x if x.shape == tuple(shape) else make(Broadcast(tuple(shape)), x)
 
 
 def reshape(x: Node, shape: Sequence[int]) -> Node:
     """Give another shape without -1."""
-    return x if x.shape == tuple(shape) else make(g.Reshape(tuple(shape)), x)
+    return x if x.shape == tuple(shape) else make(Reshape(tuple(shape)), x)
 
 
 def permute(x: Node, axes: Sequence[int]) -> Node:
     """Reorder the axes."""
     order = tuple(axes)
-    return x if order == tuple(range(len(order))) else make(g.Permute(order), x)
+    return x if order == tuple(range(len(order))) else make(Permute(order), x)
 
 
 def unary(fn: str, x: Node) -> Node:
     """Apply a function of one array."""
-    return make(g.Unary(fn), x)
+    return make(Unary(fn), x)
 
 
 def binary(fn: str, a: Node, b: Node) -> Node:
     """Apply a function of two arrays of one shape and dtype."""
-    return make(g.Binary(fn), a, b)
+    return make(Binary(fn), a, b)
 
 
 def compare(fn: str, a: Node, b: Node) -> Node:
     """Compare two arrays of one shape and dtype."""
-    return make(g.Compare(fn), a, b)
+    return make(Compare(fn), a, b)
 
 
 def where(condition: Node, a: Node, b: Node) -> Node:
     """Select between two arrays of one shape and dtype."""
-    return make(g.Where(), condition, a, b)
+    return make(Where(), condition, a, b)
 
 
 def like(value: Any, x: Node) -> Node:
@@ -263,9 +265,9 @@ def like(value: Any, x: Node) -> Node:
 
 def iota(shape: Sequence[int], axis: int, dtype: Any = np.int64) -> Node:
     """Return each element's index along an axis."""
-    return make(g.Iota(tuple(shape), axis, np.dtype(dtype)))
+    return make(Iota(tuple(shape), axis, np.dtype(dtype)))
 
 
 def reduce(fn: str, x: Node, axes: Sequence[int]) -> Node:
     """Reduce axes; none of them changes nothing."""
-    return make(g.Reduce(fn, tuple(sorted(axes))), x) if axes else x
+    return make(Reduce(fn, tuple(sorted(axes))), x) if axes else x
