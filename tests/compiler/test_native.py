@@ -82,6 +82,7 @@ def test_helpers_are_inlined_and_unused_ones_dropped():
     [
         ("define void @f( {", "expected type"),
         ("define i64 @f() {\n  ret void\n}", "ret"),
+        ("define void @f() {\nentry:\n  br label %entry\n}", "predecessors"),
         ("declare void @f()\ndeclare void @f()", "redefinition"),
     ],
 )

@@ -72,6 +72,19 @@ def test_a_short_program_does_not_wait_for_sleepers(fresh_pool):
         assert fresh_pool.control[state] in (State.SPINS, State.CLAIMED, State.SLEEPS)
 
 
+def test_where_python_wakes_the_workers_native_code_leaves_them_asleep(monkeypatch):
+    made = Pool(None)
+    monkeypatch.setattr(pool, "_pool", made)
+    bound = load(sum_program(BLOCKS))
+    with settings.override(num_threads=2, exact_threads=True):
+        bound.call([X])
+        wait_until_asleep(made, 1)
+        monkeypatch.setattr(made, "rouse", lambda threads, wait: None)
+        bound.call([X])
+        assert made.control[mailbox(1) + Mail.STATE] == State.SLEEPS
+        monkeypatch.undo()
+
+
 def test_threads_leave_a_program_when_somebody_waits_too_long(fresh_pool):
     bound = load(sum_program(BLOCKS, repeats=20))
     expected = block_sums(X)

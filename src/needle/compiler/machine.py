@@ -99,12 +99,16 @@ def measure(threads: int, target: Target) -> Limits:
     for level, size in [*sizes.items(), ("memory", 4 * max(sizes.values()))]:
         used = size if level == "memory" else size // 2
         bandwidth[level] = max(_bytes_per_second(kind, used, threads, target) for kind in _MOVES)
-    # a level cannot be slower than the next one: then it was measured while it was disturbed
-    levels = list(bandwidth)
-    for near, far in zip(levels[-2::-1], levels[:0:-1], strict=True):
-        bandwidth[near] = max(bandwidth[near], bandwidth[far])
     flops = {dtype: _flops_per_second(dtype, threads, target) for dtype in ("float32", "float64")}
-    return Limits(threads, flops, bandwidth, sizes)
+    return Limits(threads, flops, ordered(bandwidth), sizes)
+
+
+def ordered(bandwidth: dict[str, float]) -> dict[str, float]:
+    """Lift a level that was disturbed while measured to the next one, which cannot be faster."""
+    fastest, result = 0.0, {}
+    for level, rate in reversed(bandwidth.items()):
+        result[level] = fastest = max(fastest, rate)
+    return dict(reversed(result.items()))
 
 
 def _flops_per_second(dtype: str, threads: int, target: Target) -> float:
