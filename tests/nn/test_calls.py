@@ -34,9 +34,7 @@ def test_a_layer_by_itself_is_named_without_a_path():
     text = message(lambda: nn.Linear(3, 2)(init.ones(5, 4)), ShapeError)
     assert text == "Linear 3 -> 2: expected last axis 3, got (5, 4)"
     text = message(lambda: nn.LayerNorm1d(64).forward(init.ones(32, 128)), ShapeError)
-    assert text == (
-        "LayerNorm1d 64: expected last axis 64, got (32, 128); pass dim=128 or reshape"
-    )
+    assert text == ("LayerNorm1d 64: expected last axis 64, got (32, 128); pass dim=128 or reshape")
 
 
 def test_errors_of_ops_name_the_innermost_module():
@@ -129,7 +127,7 @@ def test_threads_do_not_share_a_stack():
 
 
 WIDE = (
-    'model.0 (Linear 12 -> 64): float64 input, float32 weight: computing in float64; '
+    "model.0 (Linear 12 -> 64): float64 input, float32 weight: computing in float64; "
     'pass x.astype("float32")'
 )
 

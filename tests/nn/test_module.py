@@ -242,7 +242,9 @@ def test_snapshots_of_values_survive_loading():
 
 
 def test_repr_is_a_tree_with_parameter_counts():
-    model = nn.Sequential(nn.Linear(784, 64), nn.Residual(nn.Dropout(0.2)), nn.Linear(64, 10, False))
+    model = nn.Sequential(
+        nn.Linear(784, 64), nn.Residual(nn.Dropout(0.2)), nn.Linear(64, 10, False)
+    )
     assert repr(model).splitlines() == [
         "Sequential: 50,880 parameters",
         "  0 Linear 784 -> 64: 50,240 parameters",
