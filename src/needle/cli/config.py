@@ -110,6 +110,8 @@ def read_options(path: Path) -> dict[str, Any]:
 
     Raises: DataError for a file that is no such thing, OSError where it cannot be read.
     """
+    if not path.is_file():
+        raise DataError(f"{path}: no such file, so no run to repeat or to resume")
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))["options"]
         unknown = set(stored) - set(TrainConfig().options())

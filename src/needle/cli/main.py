@@ -49,6 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def one_line(error: Exception) -> str:
     """Return an error's text in one line; the class too where the text alone says little."""
     text = error.format_message() if isinstance(error, click.ClickException) else str(error)
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        text = f"{error.filename}: {error.strerror}"
     text = " ".join(text.split())
     plain = isinstance(error, click.ClickException | NeedleError | OSError)
     return text if plain and text else f"{type(error).__name__}: {text} (--debug shows where)"
@@ -107,6 +109,16 @@ def predict(directory: str, file: str, debug: bool) -> None:
     from needle.cli.verbs import predict_file
 
     predict_file(directory, file)
+
+
+@commands.command()
+@click.argument("action", type=click.Choice(["info", "clear"]))
+@debug_option
+def cache(action: str, debug: bool) -> None:
+    """Show or remove the compiled programs kept on disk."""
+    from needle.cli.verbs import clear_cache, compiled_programs
+
+    click.echo(compiled_programs() if action == "info" else clear_cache())
 
 
 @commands.command()

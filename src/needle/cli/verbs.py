@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from pathlib import Path
 from typing import Any
@@ -82,19 +83,31 @@ def _is_header(lines: list[str]) -> bool:
 
 def show_info() -> None:
     """Print versions, the machine, caches and data folders."""
-    import os
-
     facts: dict[str, Any] = {name: text or "not installed" for name, text in versions().items()}
-    facts |= machine()
-    facts["cpu_features"] = " ".join(facts["cpu_features"])
-    facts["compiled programs"] = compiler_cache_text()
+    for name, value in machine().items():
+        facts[name.replace("_", " ")] = " ".join(value) if isinstance(value, list) else value
+    facts["compiled programs"] = compiled_programs()
     facts["downloaded data"] = cache_folder()
     facts["NEEDLE_DATA"] = os.environ.get("NEEDLE_DATA") or "not set"
     width = max(map(len, facts))
     for name, value in facts.items():
-        click.echo(f"{name.replace('_', ' '):{width}}  {value}")
+        click.echo(f"{name.ljust(width)}  {value}")
 
 
-def compiler_cache_text() -> str:
-    """Return where compiled programs are kept."""
-    return "none"
+def compiled_programs() -> str:
+    """Return where compiled programs are kept, how many, and their size."""
+    try:
+        from needle.compiler import cache
+    except ImportError:
+        return "none: llvmlite is not installed"
+    facts = cache.info()
+    if facts["folder"] is None:
+        return "not kept"
+    return f"{facts['folder']}: {facts['entries']} programs, {facts['bytes'] / 1e6:.1f} MB"
+
+
+def clear_cache() -> str:
+    """Remove all compiled programs and say how many."""
+    from needle.compiler import cache
+
+    return f"{cache.clear()} programs removed"

@@ -61,10 +61,12 @@ def read_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], d
 
 
 def checksum(arrays: dict[str, np.ndarray]) -> int:
-    """Return the CRC-32 of the arrays' bytes, in the order of their names."""
+    """Return the CRC-32 of the arrays' little-endian bytes, in the order of their names."""
     value = 0
     for name in sorted(arrays):
-        value = zlib.crc32(arrays[name].tobytes(), zlib.crc32(name.encode(), value))
+        array = arrays[name]
+        data = array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
+        value = zlib.crc32(data, zlib.crc32(name.encode(), value))
     return value
 
 
