@@ -34,7 +34,8 @@ def main() -> int:
             FOLDER.mkdir(exist_ok=True)
             np.savez_compressed(path, **arrays)
         print(f"{path.name}: {len(arrays)} arrays")
-    print("\n".join(differences))
+    for text in differences:
+        print(text)
     return 1 if differences else 0
 
 

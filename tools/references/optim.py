@@ -56,7 +56,7 @@ def _optimizers() -> dict[str, Callable[[list[torch.Tensor]], torch.optim.Optimi
 
 def _sgd(params: list[torch.Tensor], momentum: float, **kwargs: float) -> torch.optim.SGD:
     """Make an SGD with u = m u + (1 - m) g from u = 0; PyTorch's first step would be u = g."""
-    optimizer = torch.optim.SGD(params, momentum=momentum, dampening=1 - momentum, **kwargs)
+    optimizer = torch.optim.SGD(params, momentum=momentum, dampening=momentum, **kwargs)
     for p in params:
         optimizer.state[p]["momentum_buffer"] = torch.zeros_like(p)
     return optimizer
@@ -71,13 +71,18 @@ def clipping() -> Arrays:
         for p in params:
             p.grad = p.detach() * 2
         norm = torch.nn.utils.clip_grad_norm_(params, limit)
-        result |= named(name, p0=params[0], p1=params[1], limit=torch.tensor(limit), norm=norm)
+        result |= named(
+            name, p0=params[0], p1=params[1], limit=torch.tensor(limit).double(), norm=norm
+        )
         result |= named(name, g0=params[0].grad, g1=params[1].grad)
     draw = draws(3)
     p = draw(3, 2)
     p.grad = p.detach() * 2
     torch.nn.utils.clip_grad_value_([p], 0.8)
-    return {**result, **named("clip_value", p0=p, g0=p.grad, limit=torch.tensor(0.8))}
+    return {
+        **result,
+        **named("clip_value", p0=p, g0=p.grad, limit=torch.tensor(0.8, dtype=torch.float64)),
+    }
 
 
 def schedules() -> Arrays:
