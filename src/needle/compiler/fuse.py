@@ -9,11 +9,13 @@ memory and what is computed again where it is used (`fuse_memory`).
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
-from needle.compiler import fuse_memory, fuse_merge
+from needle.compiler import fuse_cross, fuse_memory, fuse_merge
 from needle.compiler.fuse_group import MOST_MEMBERS, Group, Groups, Memory
 from needle.compiler.fuse_rules import (
     Edge,
+    Partial,
     all_edges,
     edges,
     is_map,
@@ -31,22 +33,45 @@ from needle.compiler.lower_schedule import storage
 from needle.compiler.primitives import Input, MatMul, Reshape
 
 
-def fuse(
-    graph: Graph, tied: Iterable[Node] = (), *, fusing: bool = True
-) -> tuple[list[Group], Memory]:
-    """Return the groups in an order that respects what they read, and the nodes kept in memory.
+CROSSING_ROUNDS = 3
+"""A reduction taken into a kernel can bring with it the operand of another; two rounds are usual."""
+
+
+class Fused(NamedTuple):
+    """The graph, with reductions in two steps where that pays, its groups and its memory."""
+
+    graph: Graph
+    groups: list[Group]
+    memory: Memory
+
+
+def fuse(graph: Graph, tied: Iterable[Node] = (), *, fusing: bool = True) -> Fused:
+    """Return the groups, in an order that respects what they read, and what is kept in memory.
 
     Outputs must be distinct in memory and no inputs. Without `fusing` each node is a group.
     """
-    fuser = Fuser(graph, tied, fusing)
-    if fusing:
-        fuse_merge.merge(fuser.groups)
+    fuser = _fused(graph, tied, fusing)
+    places = {node: k for k, node in enumerate(graph.outputs)}
+    marked = [places[node] for node in tied]
+    for _ in range(CROSSING_ROUNDS if fusing else 0):
+        found = fuse_cross.crossings(fuser.groups)
+        if not found:
+            break
+        graph = fuse_cross.split(graph, found)
+        fuser = _fused(graph, [graph.outputs[k] for k in marked], fusing)
     groups = list(fuser.groups.alive())
     kept = fuse_memory.kept_nodes(groups, graph, recompute=fusing)
     for group in groups:
         group.outputs = [node for node in group.members if node in kept]
     ordered = sorted(groups, key=lambda g: (g.state, g.before.bit_count(), g.number))
-    return [g for g in ordered if g.outputs], Memory(kept, fuser.copied)
+    return Fused(graph, [g for g in ordered if g.outputs], Memory(kept, fuser.copied))
+
+
+def _fused(graph: Graph, tied: Iterable[Node], fusing: bool) -> Fuser:
+    fuser = Fuser(graph, tied, fusing)
+    if fusing:
+        fuse_merge.merge(fuser.groups)
+    return fuser
 
 
 class Fuser:
@@ -99,7 +124,7 @@ class Fuser:
         pattern = reduce_pattern(node) if is_reduce(node) else None
         size = node.size if pattern is None else node.inputs[0].size
         group = self.groups.new(kind, size, pattern, node in self.state)
-        if pattern is not None:
+        if pattern is not None and not isinstance(node.primitive, Partial):
             group.outer.add(node)
         self.groups.add(group, node, reads)
 
@@ -126,7 +151,7 @@ class Fuser:
         level = _level(group, node, inside)
         if level is None or self.groups.cyclic(group, reads):
             return False
-        if is_reduce(node):
+        if is_reduce(node) and not _per_row(node):
             group.pattern = reduce_pattern(node)
         if level == "outer":
             group.outer.add(node)
@@ -136,11 +161,13 @@ class Fuser:
     def _ends_product(self, node: Node, inside: list[Edge]) -> bool:
         """Whether work on a product is better done in its epilogue than where its result is read.
 
-        It is where nobody else reads the product, and where the result must be in memory anyway.
+        It is where nobody else reads the product, where the result must be in memory anyway, and for
+        masks, which are much smaller than what they are made of.
         """
         alone = all(len(self.users[e.source]) == 1 for e in inside)
         stored = any(storage(x) is node for u in self._readers(node) for x in stored_operands(u))
-        return alone or stored or node in self.outputs
+        small = all(node.dtype.itemsize * 4 <= e.source.dtype.itemsize for e in inside)
+        return alone or stored or small or node in self.outputs
 
     def _readers(self, node: Node) -> list[Node]:
         """The users of a node and of its reshapes."""
@@ -161,6 +188,8 @@ def _level(group: Group, node: Node, inside: list[Edge]) -> str | None:
     levels = set()
     for source, kind, pattern in inside:
         outer = source in group.outer
+        if isinstance(source.primitive, Partial):
+            return None
         if kind == "same":
             levels.add("outer" if outer else "inner")
         elif kind == "spread" and outer and pattern == group.pattern:
@@ -172,14 +201,24 @@ def _level(group: Group, node: Node, inside: list[Edge]) -> str | None:
     return level if node.size == size else None
 
 
+def _per_row(node: Node) -> bool:
+    """Whether a node sums one value per row over the rows of a block."""
+    return isinstance(node.primitive, Partial) and node.inputs[0].shape[1] == 1
+
+
 def _reduce_level(group: Group, node: Node, inside: list[Edge]) -> str | None:
     pattern = reduce_pattern(node)
+    if _per_row(node):
+        outer = all(e.kind == "same" and e.source in group.outer for e in inside)
+        fits = bool(inside) and outer and outer_size(group.space) == node.inputs[0].size
+        return "blocks" if fits else None
     if group.kind != "nest" or group.size != total_size(pattern):
         return None
     if group.pattern not in (None, pattern) or (group.pattern is None and not parallel(pattern)):
         return None
+    level = "blocks" if isinstance(node.primitive, Partial) else "outer"
     fits = (fuse_merge.aligned(e, node, True, e.source in group.outer, pattern) for e in inside)
-    return "outer" if all(fits) else None
+    return level if all(fits) else None
 
 
 def _state_nodes(graph: Graph, tied: set[Node]) -> set[Node]:
@@ -205,5 +244,6 @@ def _single(group: Group, node: Node) -> Group:
     result = Group(kind, node.size, None, group.state, group.number, [node], outputs=[node])
     if is_reduce(node):
         result.pattern, result.size = reduce_pattern(node), node.inputs[0].size
-        result.outer.add(node)
+        if not isinstance(node.primitive, Partial):
+            result.outer.add(node)
     return result

@@ -82,7 +82,7 @@ class _Keeper:
         heavy = node.primitive.name in HEAVY
         for source, _, _ in all_edges(node):
             recipe = self.recipes.get(source)
-            if recipe is None or _bytes(recipe.leaves) > SLACK * _bytes([source]):
+            if recipe is None or self._dear(source, recipe):
                 leaves.add(source)
             else:
                 leaves |= recipe.leaves
@@ -91,6 +91,10 @@ class _Keeper:
         if len(nodes) > MOST_RECOMPUTED or len(leaves) > MOST_RECOMPUTED:
             return None
         return Recipe(frozenset(leaves), frozenset(nodes), heavy)
+
+    def _dear(self, node: Node, recipe: Recipe) -> bool:
+        """Whether keeping a value takes less memory than keeping what it is made of."""
+        return not recipe.leaves <= self.kept and _bytes(recipe.leaves) > SLACK * _bytes([node])
 
     def _pays(self, node: Node, recipe: Recipe, reader: Group) -> bool:
         """Whether a reader should compute a value rather than load it."""

@@ -8,7 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from needle.compiler.fuse_rules import Edge, all_edges, is_reduce, outer_size, reduce_pattern
+from needle.compiler.fuse_rules import (
+    Edge,
+    Partial,
+    all_edges,
+    is_reduce,
+    outer_size,
+    reduce_pattern,
+)
 from needle.compiler.fuse_group import MOST_MEMBERS, Group, Groups
 from needle.compiler.graph import Node
 
@@ -65,6 +72,10 @@ def _in_step(groups: Groups, reader: Group, other: Group, pattern: object) -> bo
 
 def aligned(edge: Edge, node: Node, outer: bool, source_outer: bool, pattern: object) -> bool:
     """Whether a node can read a value of its own group: at the same position, or one per row."""
+    if isinstance(edge.source.primitive, Partial):
+        return False
+    if isinstance(node.primitive, Partial) and node.inputs[0].shape[1] == 1:
+        return edge.kind == "same" and source_outer
     inner = is_reduce(node) or not outer
     if is_reduce(node) and reduce_pattern(node) != pattern:
         return False

@@ -10,13 +10,17 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import NamedTuple
+
+import numpy as np
 
 from needle.compiler.graph import Node, Shape
 from needle.compiler.lower_index import VIEWS
 from needle.compiler.lower_schedule import storage
 from needle.compiler.primitives import (
     ArgReduce,
+    Primitive,
     Broadcast,
     Concat,
     Constant,
@@ -28,6 +32,8 @@ from needle.compiler.primitives import (
     Reduce,
     Reshape,
 )
+
+from needle.compiler.primitives_base import Signature, Typed
 
 Pattern = tuple[tuple[int, bool], ...]
 NO_PATTERN: Pattern = ()
@@ -69,9 +75,29 @@ def is_map(node: Node) -> bool:
     return isinstance(primitive, Elementwise | Random | Gather)
 
 
+@dataclass(frozen=True)
+class Partial(Primitive):
+    """`fn` over the first axis of a matrix, for each `chunk` rows apart: (R, C) -> (blocks, C)."""
+
+    fn: str
+    chunk: int
+
+    def infer(self, *inputs: Typed) -> Signature:
+        """Return the result's shape and dtype."""
+        (x,) = inputs
+        return (-(-x.shape[0] // self.chunk), x.shape[1]), x.dtype
+
+    def evaluate(self, *arrays: np.ndarray) -> np.ndarray:
+        """Return the result for an array."""
+        (x,) = arrays
+        whole = Reduce(self.fn, (0,))
+        starts = range(0, len(x), self.chunk)
+        return np.stack([whole.evaluate(x[start : start + self.chunk]) for start in starts])
+
+
 def is_reduce(node: Node) -> bool:
     """Whether the node is a reduction."""
-    return isinstance(node.primitive, Reduce | ArgReduce)
+    return isinstance(node.primitive, Reduce | ArgReduce | Partial)
 
 
 def is_view(node: Node) -> bool:
@@ -105,6 +131,8 @@ def pattern_of(shape: Shape, inner: frozenset[int]) -> Pattern:
 def reduce_pattern(node: Node) -> Pattern:
     """The pattern over which a reduction runs."""
     primitive = node.primitive
+    if isinstance(primitive, Partial):
+        return pattern_of(node.inputs[0].shape, frozenset({1}))
     axes = (primitive.axis,) if isinstance(primitive, ArgReduce) else primitive.axes  # type: ignore[attr-defined]
     return pattern_of(node.inputs[0].shape, frozenset(axes))
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from needle.compiler.emit import Module
 from needle.compiler.fuse_group import Group, Memory
-from needle.compiler.fuse_rules import refined, shapes_of
+from needle.compiler.fuse_rules import Partial, refined, shapes_of
 from needle.compiler.graph import Node
 from needle.compiler.lower_bundle import INTERFACE, AnyWork, Bundle, piece_of
 from needle.compiler.lower_matmul import MatMulWork
@@ -111,7 +111,10 @@ class Kernels:
         space, inner = tuple(n for n, _ in axes), tuple(flag for _, flag in axes)
         scheduler = Scheduler(space, inner, memory, self._site)
         for node in group.outputs:
-            scheduler.store(node, node in group.outer)
+            if isinstance(node.primitive, Partial):
+                scheduler.partial(node)
+            else:
+                scheduler.store(node, node in group.outer)
         nest = collapsed(scheduler.finish())
         return NestWork.of(nest, self.target), scheduler.parameters
 

@@ -130,7 +130,7 @@ class Bundle:
         return names
 
     def _classes(self) -> dict[AnyWork, list[tuple[int, ...]]]:
-        """For each distinct work, of each piece: first block, blocks, first pointer, length, count."""
+        """The pieces of each distinct work: first block, blocks, first pointer, length, count."""
         classes: dict[AnyWork, list[tuple[int, ...]]] = {}
         block = base = 0
         for piece in self.pieces:

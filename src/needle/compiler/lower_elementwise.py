@@ -12,6 +12,9 @@ from needle.compiler.emit_values import Value
 from needle.compiler.lower_index import Affine, Guard
 from needle.compiler.lower_schedule import Instruction, Nest, Store
 
+COMBINE = {"sum": "add", "prod": "mul", "max": "max", "min": "min"}
+"""The elementwise function that each reduction repeats."""
+
 
 @dataclass
 class Place:
@@ -29,13 +32,14 @@ class Place:
     width: int
     variables: dict[int, Value | None] = field(default_factory=dict)
     mask: Mask = None
+    block: Value | None = None
     values: dict[int, Value] = field(default_factory=dict)
 
     def at(self, axis: int, position: Value, mask: Mask) -> Place:
         """The place inside a loop over `axis`; values known so far stay known."""
         variables = {**self.variables, axis: position}
         return Place(self.b, self.nest, self.pointers, self.status, self.vector, self.width,
-                     variables, mask, dict(self.values))  # fmt: skip
+                     variables, mask, self.block, dict(self.values))  # fmt: skip
 
     # -- index functions --------------------------------------------------------------------------
 
@@ -128,6 +132,13 @@ class Place:
         """Write a value to its buffer."""
         pointer, value = self.pointers[store.parameter], self.values[store.value]
         at = self.first(store.affine)
+        if store.combine:
+            assert self.block is not None
+            at = at + self.block * store.size
+            width = self.width if self.step(store.affine) else 1
+            value = self.b.splat(value, width)
+            before = self.b.load(pointer, at, value.dtype, width, self.mask if width > 1 else None)
+            value = emit_numpy.apply(self.b, COMBINE[store.combine], before, value)
         if self.step(store.affine):
             self.b.store(self.b.splat(value, self.width), pointer, at, self.mask)
         else:

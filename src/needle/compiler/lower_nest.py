@@ -53,6 +53,10 @@ def layout(nest: Nest, target: Target) -> Layout:
         if not swept[axis]:
             items *= -(-n // width) if axis == vector else n
     work = math.prod(nest.space) * max(1, len(nest.instructions))
+    chunks = {s.chunk for s in nest.stores if s.combine}
+    if chunks:
+        (chunk,) = chunks
+        return Layout(vector, width, swept, items, chunk)
     blocks = max(1, min(MAX_BLOCKS, items, work // BLOCK_WORK))
     return Layout(vector, width, swept, items, -(-items // blocks))
 
@@ -193,6 +197,33 @@ class NestWriter:
         b, plan = self.b, self.plan
         place = Place(b, self.nest, self.pointers, self.status, plan.vector, plan.width)
         self.emit(place, range(len(self.nest.instructions)), 0)
+        partial = [s for s in self.nest.stores if s.combine]
+        if partial:
+            with b.loop(begin, end) as loop:
+                place.block = loop.index
+                for store in partial:
+                    self._clear(place, store)
+                self._items(place, loop.index, loop.index + 1)
+        else:
+            self._items(place, begin, end)
+
+    def _clear(self, place: Place, store: Store) -> None:
+        """Set a block's partial results to the reduction's neutral element."""
+        b, dtype = self.b, self.nest.dtypes[store.parameter]
+        value = lower_reduce.neutral(store.combine, dtype)
+        width = self.plan.width if store.size >= self.plan.width else 1
+        assert place.block is not None
+        start = place.block * store.size
+
+        def body(index: Value, mask: int | None) -> None:
+            b.store(
+                b.const(value, dtype, width), place.pointers[store.parameter], start + index, mask
+            )
+
+        b.sweep(store.size, width, body)
+
+    def _items(self, place: Place, begin: Value, end: Value) -> None:
+        b, plan = self.b, self.plan
         first = begin * plan.chunk
         last = end * plan.chunk
         if plan.blocks * plan.chunk != plan.items:

@@ -31,7 +31,7 @@ def draw_run(b: Builder, kind: str, key: Value, stream: int, first: Value, width
 
 
 def _run(b: Builder, width: int, key: Value, stream: Value, first: Value) -> Value:
-    """The words of the blocks that begin in the run, interleaved, and shifted to where it begins."""
+    """The words of the blocks that begin in the run, interleaved and shifted to its start."""
     blocks = width // 4
     start = b.shr(first, 2)
     words = _rounds(b, key, stream, b.splat(start, blocks) + b.lanes(blocks))

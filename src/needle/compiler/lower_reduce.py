@@ -13,10 +13,8 @@ import numpy as np
 from needle.compiler import emit_numpy
 from needle.compiler.emit import Builder
 from needle.compiler.emit_values import Value, is_float
-from needle.compiler.lower_elementwise import Place
+from needle.compiler.lower_elementwise import COMBINE, Place
 from needle.compiler.lower_schedule import Instruction
-
-COMBINE = {"sum": "add", "prod": "mul", "max": "max", "min": "min"}
 
 
 def parts(i: Instruction) -> int:

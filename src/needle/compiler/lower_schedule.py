@@ -23,6 +23,7 @@ from needle.compiler.lower_index import (
     split,
     strides_of,
     through_view,
+    zero,
 )
 from needle.compiler.primitives import (
     ArgReduce,
@@ -79,11 +80,18 @@ class Instruction(NamedTuple):
 
 
 class Store(NamedTuple):
-    """Write the value of an instruction to element `affine` of a parameter."""
+    """Write the value of an instruction to element `affine` of a parameter.
+
+    With `combine`, a reduction over the outer positions: block b, of `chunk` of them, joins the
+    values it comes by into element `affine` of the b-th `size` elements.
+    """
 
     value: int
     parameter: int
     affine: Affine
+    combine: str = ""
+    size: int = 0
+    chunk: int = 0
 
 
 @dataclass(frozen=True)
@@ -150,6 +158,18 @@ class Scheduler:
         value = self.value(node, index)
         target = self.parameter(node if parameter is None else parameter)
         self.stores.append(Store(value, target, position))
+
+    def partial(self, node: Node) -> None:
+        """Reduce a node's operand over the outer positions of each block."""
+        primitive: Any = node.primitive
+        (x,) = node.inputs
+        outer = x.shape[1] == 1
+        position = self.outer_position if outer else self.position(None)
+        value = self.value(x, split(position, x.shape, self.space, self._divide))
+        at = zero(len(self.space)) if outer else self.inner_position
+        size = node.shape[1]
+        store = Store(value, self.parameter(node), at, primitive.fn, size, primitive.chunk)
+        self.stores.append(store)
 
     def finish(self) -> Nest:
         """The nest of all stores so far."""

@@ -1,0 +1,117 @@
+"""Reductions across the blocks of a kernel.
+
+A kernel that walks over rows can also sum down the columns, or sum everything: each block leaves a
+partial result, and the partial results are added in the order of the blocks by a second, small
+reduction. After this pass the graph says so: `sum(x)` is `sum(partial(x))`.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from needle.compiler.fuse_group import Group, Groups
+from needle.compiler.fuse_rules import Edge, Partial, all_edges, is_reduce, outer_size
+from needle.compiler.graph import Build, Graph, Node, rebuild
+from needle.compiler.primitives import Reduce
+
+BLOCK_ELEMENTS = 16384
+"""Elements of a block that leaves partial results: about 4 microseconds of work."""
+
+MOST_BLOCKS = 32
+
+
+class Crossing(NamedTuple):
+    """The rows and columns of the kernel that makes the parts of a reduction."""
+
+    rows: int
+    columns: int
+
+
+def crossings(groups: Groups) -> dict[Node, Crossing]:
+    """The reductions that a row-wise kernel can make on its way."""
+    found: dict[Node, Crossing] = {}
+    for group in groups.alive():
+        for host in _hosts(groups, group):
+            (rows, _), (columns, _) = host.space
+            if _convertible(groups, group, host, rows, columns):
+                reductions = filter(is_reduce, group.members)
+                found.update(dict.fromkeys(reductions, Crossing(rows, columns)))
+                break
+    return found
+
+
+def _hosts(groups: Groups, group: Group) -> list[Group]:
+    """Row-wise kernels that make, or read, what a group reduces."""
+    if group.kind != "nest" or not group.pattern or not group.pattern[0][1]:
+        return []
+    found: dict[Group, None] = {}
+    for node in group.members:
+        for source, kind, _ in all_edges(node):
+            if source in groups.home:
+                found[groups.home[source]] = None
+            if kind == "same" and source.size > 1:
+                found.update(dict.fromkeys(groups.readers.get(source, ())))
+    return [g for g in found if g is not group and _is_host(g) and g.state == group.state]
+
+
+def _is_host(group: Group) -> bool:
+    """Whether a kernel walks over rows and sweeps columns."""
+    return group.kind == "nest" and [inner for _, inner in group.space] == [False, True]
+
+
+def _convertible(groups: Groups, group: Group, host: Group, rows: int, columns: int) -> bool:
+    """Whether all reductions of a group can be made by blocks of the host's rows."""
+    whole = group.pattern in (((rows, True), (columns, False)), ((rows * columns, True),))
+    per_row = group.pattern == ((rows, True),) and rows == outer_size(host.space)
+    if not (whole or per_row) or host.before >> group.number & 1:
+        return False
+    for node in group.members:
+        after = node in group.outer and not is_reduce(node)
+        if is_reduce(node) and not isinstance(node.primitive, Reduce):
+            return False
+        for edge in all_edges(node):
+            home = groups.home.get(edge.source)
+            if home is group and edge.source in group.outer and not after:
+                return False
+            if after or home is None or home is group:
+                continue
+            late = home is not host and home.before >> host.number & 1
+            if late or (home is host and not _in_step(edge, host, per_row)):
+                return False
+    return True
+
+
+def _in_step(edge: Edge, host: Group, per_row: bool) -> bool:
+    """Whether what a reduction reads of its host is there when the host's loops come by."""
+    outer = edge.source in host.outer
+    if per_row or not outer:
+        return edge.kind == "same" and outer == per_row
+    return edge.kind == "spread" and edge.pattern == host.pattern
+
+
+def split(graph: Graph, found: dict[Node, Crossing]) -> Graph:
+    """The graph with each of these reductions made in two steps."""
+    order = iter(graph.nodes())
+
+    def rewrite(node: Node) -> Node:
+        # `node` may have new inputs: it is found by its place in the order.
+        crossing = found.get(next(order))
+        return _in_parts(node, *crossing) if crossing is not None else node
+
+    return rebuild(graph, rewrite)
+
+
+def _in_parts(node: Node, rows: int, columns: int) -> Node:
+    (x,), build = node.inputs, Build(node.source)
+    fn: str = node.primitive.fn  # type: ignore[attr-defined]
+    if node.size == 1 and x.size == rows * columns:
+        x = build.reduce(fn, build.reshape(x, (rows, columns)), (1,))
+    flat = build.reshape(x, (rows, x.size // rows))
+    partial = build(Partial(fn, chunk_of(rows, columns)), flat)
+    return build.reshape(build.reduce(fn, partial, (0,)), node.shape)
+
+
+def chunk_of(rows: int, columns: int) -> int:
+    """Rows of a block: some microseconds of work, and an even number of blocks."""
+    blocks = max(1, min(MOST_BLOCKS, rows, rows * columns // BLOCK_ELEMENTS))
+    return -(-rows // (blocks + blocks % 2 if blocks > 1 else 1))
