@@ -12,7 +12,7 @@ from needle.compiler import plan_memory, plan_order
 from needle.compiler.fuse import fuse, separate
 from needle.compiler.fuse_group import Group, Memory
 from needle.compiler.graph import Build, Graph, Node, rebuild
-from needle.compiler.lower import Kernels, Lowered
+from needle.compiler.lower import Kernels, Lowered, counted
 from needle.compiler.lower_index import Copy
 from needle.compiler.lower_nest import NestWork
 from needle.compiler.lower_reduce import neutral
@@ -28,6 +28,9 @@ from needle.compiler.primitives import (
 from needle.compiler.program import Buffer, Output, Program, Step, input_buffers
 from needle.compiler.program import Input as ProgramInput
 from needle.compiler.target import Target, host
+
+COUNTER_BYTES = 128
+"""Distance of the words in which kernels count their blocks: two cache lines."""
 
 
 def compile_graph(
@@ -51,7 +54,7 @@ def compile_graph(
     graph, groups, memory = fuse(graph, ties, fusing=fusing)
     ties = {graph.outputs[o]: graph.inputs[i] for o, i in (tied or {}).items()}
     kernels = Kernels(target)
-    lowered = plan_order.ordered(_lower(kernels, groups, memory))
+    lowered = plan_order.ordered(plan_order.tailed(_lower(kernels, groups, memory)))
     inputs = tuple(
         ProgramInput(n.shape, n.dtype.name, i in numbers, getattr(n.primitive, "label", ""))
         for i, n in enumerate(graph.inputs)
@@ -71,9 +74,10 @@ def compile_graph(
     arena = plan_memory.allocate(lowered, barriers, places)
     steps = _steps(kernels, lowered, barriers, places, set(in_place))
     header, functions = kernels.finish()
-    return Program(
-        functions, steps, inputs, tuple(outputs), (), arena, header, tuple(kernels.sites)
-    )
+    counters = np.zeros(COUNTER_BYTES // 8 * sum(counted(one.work) for one in lowered), "int64")
+    constants = (counters,) if counters.size else ()
+    sites = tuple(kernels.sites)
+    return Program(functions, steps, inputs, tuple(outputs), constants, arena, header, sites)
 
 
 def _lower(kernels: Kernels, groups: list[Group], memory: Memory) -> list[Lowered]:
@@ -135,9 +139,13 @@ def _steps(
 ) -> tuple[Step, ...]:
     over = {storage(node) for node in in_place}
     committed = False
+    counters = 0
     steps = []
     for one, barrier in zip(lowered, barriers, strict=True):
         buffers = [places[storage(n)] for n in one.parameters]
+        if counted(one.work):
+            buffers.append(Buffer("constant", 0, COUNTER_BYTES * counters))
+            counters += 1
         if one.fallible:
             buffers.append(Buffer("status"))
         commit = not committed and any(n in over for n in one.writes)
