@@ -3,9 +3,9 @@
 from typing import Any
 
 import numpy as np
-from needle.testing import gradcheck
 
 import needle as ndl
+from needle.testing import gradcheck
 
 
 class Softplus(ndl.TensorOp):

@@ -1,6 +1,6 @@
-"""Make the README's picture: learning curves on the digits, and the test images that come out wrong.
+"""Make the README's picture: learning curves on the digits, and the test images that are wrong.
 
-    python tools/make_picture.py      # writes docs/images/digits.png
+Run `python tools/make_picture.py`; it writes docs/images/digits.png.
 """
 
 from pathlib import Path

@@ -1,7 +1,8 @@
 """The errors and warnings that needle raises, each derived from the built-in class users expect.
 
-Every message reads `where: expected what, got what; what to do`. `NeedleError.module_path` is filled in
-by the modules an error passes through, so that the text names the layer: `model.2 (Linear 64 -> 10): ...`.
+Every message reads `where: expected what, got what; what to do`. `NeedleError.module_path` is set
+by the modules an error passes through, so that the text names the layer:
+`model.2 (Linear 64 -> 10): ...`.
 """
 
 from __future__ import annotations

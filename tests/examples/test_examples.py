@@ -1,4 +1,4 @@
-"""The examples do what they say: run as a user runs them, on their full size where that is quick."""
+"""The examples do what they say: run as a user runs them, on their full size."""
 
 import importlib.util
 import runpy

@@ -43,7 +43,7 @@ class Device:
 class CPUDevice(Device):
     """The processor, through NumPy arrays.
 
-    Random numbers come from NumPy's global legacy stream, so `numpy.random.seed(n)` reproduces a run.
+    Random numbers come from NumPy's global legacy stream: `numpy.random.seed(n)` repeats a run.
 
     >>> ndl.cpu().zeros(2, 3).shape
     (2, 3)
@@ -60,7 +60,7 @@ class CPUDevice(Device):
         return random.source.uniform(shape)
 
     def randn(self, *shape: int) -> Any:
-        """Draw float64 numbers, normal with mean 0 and deviation 1: one call of `numpy.random.randn`."""
+        """Draw float64 numbers, standard normal: one call of `numpy.random.randn`."""
         return random.source.normal(shape)
 
     def zeros(self, *shape: int, dtype: DTypeLike = "float32") -> np.ndarray:
@@ -80,7 +80,7 @@ class CPUDevice(Device):
         return np.full(shape, fill_value, dtype=dtype)
 
     def one_hot(self, n: int, i: Any, dtype: DTypeLike = "float32") -> np.ndarray:
-        """Return rows of the identity matrix: 1 at index `i`, 0 elsewhere, shape `i.shape + (n,)`."""
+        """Return rows of the identity matrix, shape `i.shape + (n,)`: 1 at index `i`, 0 elsewhere."""
         return np.eye(n, dtype=dtype)[np.asarray(i).astype(np.intp)]
 
 

@@ -4,7 +4,7 @@ Each takes arrays and dispatches on the first one's `__needle_extensions__`: an 
 functions, which a traced array supplies. NumPy arrays have none and get the implementations below.
 
     erf(x)                              the error function, same shape and dtype
-    scatter_add(shape, index, values)   zeros of `shape`, then result[index] += values, repeats added
+    scatter_add(shape, index, values)   zeros of `shape`, then result[index] += values, repeats too
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def erf(x: Any) -> Any:
 
 
 def scatter_add(shape: tuple[int, ...], index: Any, values: Any) -> Any:
-    """Return zeros of `shape` with `values` added at `index` (any NumPy index), repeats included."""
+    """Return zeros of `shape` with `values` added at `index` (any NumPy index), repeats too."""
     parts = index if isinstance(index, tuple) else (index,)
     for array in (values, *parts):
         other = _extensions(array)

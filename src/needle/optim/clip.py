@@ -15,8 +15,8 @@ def clip_grad_norm(params: Iterable[Tensor], max_norm: float) -> Any:
     """Scale all gradients by min(1, max_norm / (norm + 1e-6)); return the norm before.
 
     The norm is that of all gradients joined to one vector. `.grad` gets new Tensors: arrays that
-    others hold keep their values. Parameters without gradient are skipped. The norm is a float; inside
-    a compiled step, where its value is not known yet, a Tensor.
+    others hold keep their values. Parameters without gradient are skipped. The norm is a float;
+    inside a compiled step, where its value is not known yet, a Tensor.
 
     >>> p = nn.Parameter(ndl.zeros(2))
     >>> (p * np.array([3.0, 4.0], "float32")).sum().backward()
