@@ -32,6 +32,13 @@ def aligned(shape: Sequence[int], dtype: str | np.dtype) -> np.ndarray:
     return np.ndarray(tuple(shape), dtype, storage, -address(storage) % ALIGNMENT)
 
 
+def aligned_copy(array: np.ndarray) -> np.ndarray:
+    """Return an aligned, contiguous copy."""
+    fresh = aligned(array.shape, array.dtype)
+    fresh[...] = array
+    return fresh
+
+
 def owned(array: np.ndarray) -> bool:
     """Whether the reference count of `array` counts everyone who can see its memory."""
     return array.base is None or type(array.base) is Storage

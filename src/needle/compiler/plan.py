@@ -6,7 +6,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from needle.compiler import plan_memory, plan_order
 from needle.compiler.fuse import fuse, separate
@@ -33,6 +36,16 @@ COUNTER_BYTES = 128
 """Distance of the words in which kernels count their blocks: two cache lines."""
 
 
+@dataclass(frozen=True)
+class StepNodes:
+    """The nodes that a step computes, those whose buffers it gets, and those it writes."""
+
+    members: tuple[Node, ...]
+    parameters: tuple[Node, ...]
+    writes: tuple[Node, ...]
+    places: Mapping[Node, Buffer]
+
+
 def compile_graph(
     graph: Graph,
     target: Target | None = None,
@@ -40,13 +53,14 @@ def compile_graph(
     tied: Mapping[int, int] | None = None,
     numbers: Collection[int] = (),
     fusing: bool = True,
+    records: list[StepNodes] | None = None,
 ) -> Program:
     """Return the program that computes a graph's outputs from its inputs.
 
     `tied` maps an output to the input (both by position) whose array it should be written over; it
     is, unless the output is not one of the last steps or other kernels still read the input then:
     `Program.outputs` says. Inputs in `numbers` lie in the block of numbers. Without `fusing` each
-    node is a kernel.
+    node is a kernel. `records` gets the nodes behind each step, for `check`.
     """
     target = target or host()
     graph = distinct_outputs(without_empty(graph))
@@ -73,6 +87,8 @@ def compile_graph(
     barriers = plan_memory.barriers(lowered, places)
     arena = plan_memory.allocate(lowered, barriers, places)
     steps = _steps(kernels, lowered, barriers, places, set(in_place))
+    if records is not None:
+        records += [StepNodes(one.members, one.parameters, one.writes, places) for one in lowered]
     header, functions = kernels.finish()
     counters = np.zeros(COUNTER_BYTES // 8 * sum(counted(one.work) for one in lowered), "int64")
     constants = (counters,) if counters.size else ()

@@ -18,7 +18,7 @@ import numpy as np
 
 from needle import settings
 from needle.compiler import pool as pools
-from needle.compiler.memory import ALIGNMENT, address, aligned, owned
+from needle.compiler.memory import ALIGNMENT, address, aligned, aligned_copy, owned
 from needle.compiler.native import Library, compile_module
 from needle.compiler.policy import ThreadPolicy
 from needle.compiler.program import NUMBER_FORMATS, Buffer, Program
@@ -71,7 +71,7 @@ class BoundProgram:
         self._pack = struct.Struct("=" + "".join(formats)).pack_into
         self._numbers = np.zeros(max(1, len(formats)), "int64")
         self._status = np.zeros(2, "int64")
-        self._constants = [_copy(constant) for constant in program.constants]
+        self._constants = [aligned_copy(constant) for constant in program.constants]
         self._arrays: list[np.ndarray | None] = [None] * len(self._inputs)
         self._outputs: list[np.ndarray | None] = [None] * len(program.outputs)
         self._spares: list[np.ndarray | None] = [None] * len(program.outputs)
@@ -199,7 +199,7 @@ class BoundProgram:
         if [*map(sys.getrefcount, self._state)] != self._state_limits:
             for at, (k, _) in self._in_place.items():
                 if _references(self._state, k) > self._state_limits[k]:
-                    self._use(at, _copy(arrays[at]))
+                    self._use(at, aligned_copy(arrays[at]))
         if [*map(sys.getrefcount, self._results)] != self._result_limits:
             for k, limit in enumerate(self._result_limits):
                 if _references(self._results, k) > limit:
@@ -215,7 +215,7 @@ class BoundProgram:
             )
         if i in self._in_place:
             mine = owned(array) and array.flags.writeable and address(array) % ALIGNMENT == 0
-            array = array if mine else _copy(array)
+            array = array if mine else aligned_copy(array)
         self._use(i, array)
 
     def _use(self, i: int, array: np.ndarray) -> None:
@@ -242,6 +242,11 @@ class BoundProgram:
             site, index = (int(word) for word in self._status)
             self._status[:] = 0
             raise IndexRangeError(self.program.sites[site - 1].format(index=index))
+
+    def select(self, step: int) -> None:
+        """Let each call run one step only, for `check`."""
+        self._words[Word.STEPS] = address(self._steps) + step * self._steps.strides[0]
+        self._words[Word.STEP_COUNT] = 1
 
     def profile(
         self, arrays: Sequence[np.ndarray], numbers: Sequence[float] = (), repeats: int = 20
@@ -279,9 +284,3 @@ def _own_references() -> int:
     counts = [*map(sys.getrefcount, sample)]
     assert counts == [_references(sample, 0)]
     return counts[0]
-
-
-def _copy(array: np.ndarray) -> np.ndarray:
-    fresh = aligned(array.shape, array.dtype)
-    fresh[...] = array
-    return fresh
