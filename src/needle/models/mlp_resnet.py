@@ -46,9 +46,9 @@ def MLPResNet(  # noqa: N802
     >>> ndl.models.MLPResNet(64, hidden_dim=32)(ndl.zeros(2, 64)).shape
     (2, 10)
     """
-    blocks = [
-        ResidualBlock(hidden_dim, hidden_dim // 2, norm, drop_prob) for _ in range(num_blocks)
-    ]
-    return nn.Sequential(
-        nn.Linear(dim, hidden_dim), nn.ReLU(), *blocks, nn.Linear(hidden_dim, num_classes)
+    return nn.Sequential(  # in this order: it is also the order of the random draws
+        nn.Linear(dim, hidden_dim),
+        nn.ReLU(),
+        *[ResidualBlock(hidden_dim, hidden_dim // 2, norm, drop_prob) for _ in range(num_blocks)],
+        nn.Linear(hidden_dim, num_classes),
     )
