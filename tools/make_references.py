@@ -15,7 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-FOLDER = Path(__file__).parent.parent / "tests" / "reference"
+ROOT = Path(__file__).resolve().parent.parent
+FOLDER = ROOT / "tests" / "reference"
 RTOL, ATOL = 1e-12, 1e-13  # float64: another CPU may add in another order
 
 
@@ -24,7 +25,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true", help="compare instead of writing")
     check = parser.parse_args().check
-    sys.path.insert(0, str(Path(__file__).parent))
+    sys.path[:0] = [str(ROOT / "tools"), str(ROOT / "src"), str(ROOT)]  # needle for its samples
     differences = []
     for name, arrays in compute().items():
         path = FOLDER / f"{name}.npz"
@@ -50,6 +51,8 @@ def compute() -> dict[str, dict[str, np.ndarray]]:
 
 def compare(path: Path, arrays: dict[str, np.ndarray]) -> list[str]:
     """Return one line for each array that is missing, unexpected or different."""
+    if not path.exists():
+        return ["is not there"]
     with np.load(path) as stored:
         old = dict(stored)
     problems = [f"{name} is stored, not computed" for name in old.keys() - arrays.keys()]

@@ -90,12 +90,12 @@ def _hand_on(node: Value, total: Any, gradients: dict[int, list[Any]]) -> None:
             f"for {len(node.inputs)} inputs; return one per input, as a tuple"
         )
     for x, gradient in zip(node.inputs, input_gradients, strict=True):
-        if x.requires_grad:
-            if not isinstance(gradient, Value):
-                raise GradientError(
-                    f"{node.op.name}: gradient gave {gradient!r}, expected a Tensor"
-                )
+        if not x.requires_grad:
+            continue
+        if isinstance(gradient, Value):
             gradients.setdefault(id(x), []).append(gradient)
+        elif gradient is not None or isinstance(x, TensorTuple) or x.dtype.kind == "f":
+            raise GradientError(f"{node.op.name}: gradient gave {gradient!r}, expected a Tensor")
 
 
 def _in_dtype_of(node: Any, total: Any) -> Any:
