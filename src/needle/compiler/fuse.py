@@ -32,9 +32,8 @@ from needle.compiler.graph import Graph, Node
 from needle.compiler.lower_schedule import storage
 from needle.compiler.primitives import Input, MatMul, Reshape
 
-
 CROSSING_ROUNDS = 3
-"""A reduction taken into a kernel can bring with it the operand of another; two rounds are usual."""
+"""A reduction taken into a kernel can bring with it the operand of another; two are usual."""
 
 
 class Fused(NamedTuple):
@@ -161,8 +160,8 @@ class Fuser:
     def _ends_product(self, node: Node, inside: list[Edge]) -> bool:
         """Whether work on a product is better done in its epilogue than where its result is read.
 
-        It is where nobody else reads the product, where the result must be in memory anyway, and for
-        masks, which are much smaller than what they are made of.
+        It is where nobody else reads the product, where its result must be in memory anyway, and
+        for masks, which are much smaller than what they are made of.
         """
         alone = all(len(self.users[e.source]) == 1 for e in inside)
         stored = any(storage(x) is node for u in self._readers(node) for x in stored_operands(u))

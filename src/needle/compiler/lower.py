@@ -18,6 +18,7 @@ from needle.compiler.lower_matmul import MatMulWork
 from needle.compiler.lower_movement import CumulativeWork, ScatterWork
 from needle.compiler.lower_nest import NestWork
 from needle.compiler.lower_schedule import Scheduler, collapsed, storage
+from needle.compiler.lower_tail import Tailed
 from needle.compiler.primitives import Cumulative
 from needle.compiler.program import Kernel
 from needle.compiler.target import Target
@@ -42,6 +43,31 @@ class Lowered:
     def fallible(self) -> bool:
         """Whether it can set the status word."""
         return self.work.fallible
+
+
+def counted(work: AnyWork | Bundle) -> bool:
+    """Whether a kernel counts its blocks, in a word it is given after its other buffers."""
+    return isinstance(work, Tailed) and work.counted
+
+
+def with_tail(host: Lowered, tail: Lowered) -> Lowered:
+    """A kernel that does small work on its results, or on earlier ones, when it is done."""
+    assert not isinstance(host.work, Bundle) and not isinstance(tail.work, Bundle)
+    work = host.work if isinstance(host.work, Tailed) else None
+    main = work.main if work else host.work
+    pointers = work.pointers if work else len(host.parameters)
+    parameters = tuple(dict.fromkeys((*host.parameters, *tail.parameters)))
+    if len(set(host.parameters)) != len(host.parameters):
+        parameters = (*host.parameters, *tail.parameters)
+    slots = tuple(parameters.index(node) for node in tail.parameters)
+    tails = (*(work.tails if work else ()), (tail.work, slots))
+    return Lowered(
+        (*host.members, *tail.members),
+        host.state,
+        Tailed(main, pointers, tails),
+        parameters,
+        (*host.writes, *tail.writes),
+    )
 
 
 def bundled(parts: Sequence[Lowered]) -> Lowered:
@@ -133,7 +159,7 @@ class Kernels:
         outer = self.module.function(name, INTERFACE, linkage="")
         if isinstance(work, Bundle):
             return [name, *work.functions(outer)]
-        count += work.fallible
+        count += work.fallible + counted(work)
         table, begin, end, scratch = outer.arguments
         pointers = [outer.load(table, i, "ptr") for i in range(count)]
         outer.call(f"{name}.body", [*pointers, begin, end, scratch])
@@ -142,7 +168,7 @@ class Kernels:
         body = self.module.function(f"{name}.body", [*names, *INTERFACE[1:]], attributes="noinline")
         begin, end, scratch = body.arguments[count:]
         status = body.arguments[count - 1] if work.fallible else None
-        work.write(body, body.arguments[:count], status, begin, end, scratch)
+        work.write(body, body.arguments[: count - work.fallible], status, begin, end, scratch)
         body.ret()
         return [name, f"{name}.body"]
 

@@ -46,14 +46,16 @@ def layout(nest: Nest, target: Target) -> Layout:
     rank = len(nest.space)
     vector = rank - 1 if rank else None
     reduces = any(i.op in ("reduce", "arg") for i in nest.instructions)
-    swept = nest.inner if reduces else tuple(a == vector and rank > 1 for a in range(rank))
+    chunks = {s.chunk for s in nest.stores if s.combine}
+    swept = nest.inner if reduces or chunks else tuple(a == vector and rank > 1 for a in range(rank))
+    if chunks and vector is not None and not nest.inner[vector]:
+        swept, vector = nest.inner, None  # blocks of rows are summed one by one
     width = 1 if vector is None else _width(nest, target, nest.space[vector], swept[vector])
     items = 1
     for axis, n in enumerate(nest.space):
         if not swept[axis]:
             items *= -(-n // width) if axis == vector else n
     work = math.prod(nest.space) * max(1, len(nest.instructions))
-    chunks = {s.chunk for s in nest.stores if s.combine}
     if chunks:
         (chunk,) = chunks
         return Layout(vector, width, swept, items, chunk)

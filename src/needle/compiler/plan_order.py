@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from needle.compiler.graph import Node
-from needle.compiler.lower import Lowered, bundled
+from needle.compiler.lower import Lowered, bundled, with_tail
+from needle.compiler.lower_nest import NestWork
+from needle.compiler.lower_tail import Tailed
 from needle.compiler.lower_schedule import storage
+
+TAIL_ELEMENTS = 4096
+"""Size of work that is left to the thread that finishes first: half a microsecond."""
 
 
 def levels(lowered: Sequence[Lowered]) -> list[int]:
@@ -17,6 +23,36 @@ def levels(lowered: Sequence[Lowered]) -> list[int]:
         before = {writer.get(storage(n), k) for n in one.parameters} - {k}
         result[k] = max((result[b] + 1 for b in before), default=0)
     return result
+
+
+def tailed(lowered: Sequence[Lowered]) -> list[Lowered]:
+    """The kernels with small ones moved to the end of the last kernel they depend on."""
+    order = ordered(lowered)
+    result: list[Lowered] = []
+    writer: dict[Node, int] = {}
+    for one in order:
+        hosts = {writer[n] for n in map(storage, one.parameters) if n in writer}
+        last = max(hosts, default=-1)
+        if last >= 0 and _is_tail(one) and _takes_tails(result[last]):
+            result[last] = with_tail(result[last], one)
+        else:
+            last = len(result)
+            result.append(one)
+        writer.update(dict.fromkeys(one.writes, last))
+    return result
+
+
+def _is_tail(one: Lowered) -> bool:
+    """Whether work takes about as long as a barrier."""
+    return (
+        not one.state
+        and isinstance(one.work, NestWork)
+        and math.prod(one.work.nest.space) <= TAIL_ELEMENTS
+    )
+
+
+def _takes_tails(host: Lowered) -> bool:
+    return isinstance(host.work, NestWork | Tailed) and not host.state
 
 
 def ordered(lowered: Sequence[Lowered]) -> list[Lowered]:

@@ -1,0 +1,154 @@
+import numpy as np
+import pytest
+
+from needle.compiler.fuse import fuse
+from needle.compiler.fuse_rules import Partial, pattern_of, refined
+from needle.compiler.graph import Graph
+from needle.compiler.plan import distinct_outputs
+from needle.compiler.primitives import MatMul
+from needle.compiler.simplify import simplify
+from tests.compiler import building as g
+from tests.compiler.compiled import compiled_program, run_plain
+from tests.compiler.graphs import GRAPHS
+
+SIZES = {"n": 256, "d": 512}
+
+
+def groups_of(graph: Graph):
+    return fuse(distinct_outputs(graph)).groups
+
+
+def kernels(name, **sizes) -> int:
+    return len(compiled_program(GRAPHS[name](**sizes)).steps)
+
+
+def matmuls(graph: Graph) -> int:
+    return sum(isinstance(node.primitive, MatMul) for node in simplify(graph).nodes())
+
+
+def test_layer_norm_is_one_kernel_forward_and_one_with_its_gradients():
+    assert kernels("layer_norm", backward=False, **SIZES) == 1
+    assert kernels("layer_norm", **SIZES) <= 2
+
+
+def test_batch_norm_is_one_kernel_and_one_for_the_running_estimates():
+    assert kernels("batch_norm", backward=False, **SIZES) <= 2
+    assert kernels("batch_norm", **SIZES) <= 3
+
+
+@pytest.mark.parametrize("name", ["softmax_loss", "log_softmax_loss"])
+def test_loss_and_gradient_of_softmax_cross_entropy_are_one_kernel(name):
+    assert kernels(name, n=100, k=10) == 1
+
+
+def test_adam_over_all_parameters_is_one_kernel():
+    assert kernels("adam") == 1
+
+
+def test_a_training_step_has_few_kernels_beside_its_matrix_products():
+    graph = GRAPHS["mlp_resnet_step"]()
+    assert matmuls(graph) == 23
+    assert len(compiled_program(graph).steps) - 23 <= 16
+
+
+def sweeps(name, **sizes) -> list[int]:
+    """How many times the reductions of each group make it walk over its data."""
+    counts = []
+    for group in groups_of(simplify(GRAPHS[name](**sizes))):
+        depth: dict = {}
+        for node in group.members:
+            below = max((_depth(x, depth) for x in node.inputs), default=0)
+            depth[node] = below + (node.primitive.name in ("sum", "max"))
+        counts.append(max(depth.values()))
+    return counts
+
+
+def _depth(node, known) -> int:
+    while node not in known and len(node.inputs) == 1:
+        (node,) = node.inputs
+    return known.get(node, 0)
+
+
+def test_layer_norm_walks_three_times_over_a_row():
+    # mean, variance, then the result: two reductions one after the other and a last sweep
+    assert max(sweeps("layer_norm", backward=False, **SIZES)) == 2
+
+
+def test_what_a_product_is_followed_by_is_its_epilogue():
+    x, w, b = (g.input_node(i, "x", s, "float32") for i, s in enumerate([(8, 5), (5, 7), (7,)]))
+    product = g.matmul(x, w)
+    result = g.unary("tanh", g.add(product, g.broadcast(b, product.shape)))
+    (group,) = groups_of(Graph((x, w, b), (result,)))
+    assert group.kind == "matmul"
+    assert group.outputs == [result]
+
+
+def test_cheap_values_are_computed_again_rather_than_stored():
+    x = g.input_node(0, "x", (64, 40), "float32")
+    y = g.unary("neg", x)
+    a = g.matmul(y, y, transpose_a=True)  # the product needs y in memory
+    b = g.reduce("max", g.unary("abs", y), (0,))
+    groups = groups_of(Graph((x,), (a, b)))
+    stored = {node for group in groups for node in group.outputs}
+    assert y in stored
+    reads = [n for group in groups for n in group.outputs if n.primitive.name == "abs"]
+    assert not reads
+
+
+def test_no_cycle_between_kernels():
+    # sum(x) is needed by a matmul whose result meets x again: x's readers cannot all be one kernel
+    x = g.input_node(0, "x", (6, 6), "float32")
+    y = g.unary("exp", x)
+    total = g.broadcast(g.reduce("sum", y, (0,)), (6, 6))
+    product = g.matmul(total, y)
+    result = g.mul(product, g.unary("neg", y))
+    groups = groups_of(Graph((x,), (result, g.reduce("max", result, (1,)))))
+    position = {node: k for k, group in enumerate(groups) for node in group.members}
+    for k, group in enumerate(groups):
+        for node in group.members:
+            assert all(position.get(source, -1) <= k for source in node.inputs)
+
+
+def test_sums_down_the_columns_of_a_row_wise_kernel_leave_partial_results():
+    x = g.input_node(0, "x", (300, 40), "float32")
+    y = g.unary(
+        "exp", g.sub(x, g.broadcast(g.reshape(g.reduce("max", x, (1,)), (300, 1)), x.shape))
+    )
+    graph = Graph((x,), (y, g.reduce("sum", y, (0,)), g.reduce("sum", y, (0, 1))))
+    fused = fuse(distinct_outputs(graph))
+    partial = [n for n in fused.graph.nodes() if isinstance(n.primitive, Partial)]
+    assert len(partial) == 2
+    array = np.random.default_rng(0).standard_normal((300, 40)).astype("float32")
+    e = np.exp(array.astype("float64") - array.max(1, keepdims=True))
+    for got, want in zip(run_plain(graph, [array]), (e, e.sum(0), e.sum()), strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-5)
+
+
+def test_patterns_name_loops_whatever_the_shapes():
+    assert pattern_of((4, 5, 6), frozenset({1, 2})) == pattern_of((4, 30), frozenset({1}))
+    assert pattern_of((2, 3, 1, 4), frozenset({1, 2})) == ((2, False), (3, True), (4, False))
+
+
+def test_spaces_are_cut_where_shapes_need_it_and_can():
+    assert refined(((12, False),), {(3, 4), (2, 6)}) in (
+        ((2, False), (6, False)),
+        ((3, False), (4, False)),
+    )
+    assert refined(((4, False), (6, True)), {(4, 2, 3)}) == ((4, False), (2, True), (3, True))
+
+
+@pytest.mark.parametrize("name", sorted(GRAPHS))
+def test_every_group_comes_after_what_it_reads(name):
+    fused = fuse(distinct_outputs(simplify(GRAPHS[name]())))
+    made: set = set()
+    home = {n: group for group in fused.groups for n in group.outputs}
+    for group in fused.groups:
+        for node in group.members:
+            stack = list(node.inputs)
+            while stack:
+                x = stack.pop()
+                if x in home and home[x] is not group:
+                    assert x in made, f"{group} reads {x} before it is made"
+                elif x not in group.members:
+                    stack.extend(x.inputs)
+        made.update(group.outputs)
