@@ -29,7 +29,9 @@ from needle.errors import TraceError
 class TracedArray:
     """An array whose values are known only when the program runs; its shape and dtype are known."""
 
-    __slots__ = ("__weakref__", "_base", "_derive", "_node", "_recorder", "_seen", "_store")
+    __slots__ = (
+        "__weakref__", "_base", "_derive", "_node", "_recorder", "_seen", "_store", "first",
+    )  # fmt: skip
     __array_priority__ = 900
     __hash__ = None  # type: ignore[assignment]
 
@@ -164,7 +166,10 @@ class TracedArray:
 
     # ---- what only values could answer
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NoReturn:
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        known = self._recorder.fix(self) if self._recorder.active else None
+        if known is not None:  # an array from before the call: fixed, and guarded
+            return np.array(known, dtype=dtype)
         self._needs_value("np.asarray, .numpy() or writing into an ndarray made outside")
 
     def __bool__(self) -> NoReturn:

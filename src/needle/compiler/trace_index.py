@@ -198,6 +198,9 @@ def _item(part: Any) -> Any:
         part = np.asarray(part, dtype=np.intp if not part else None)
     if isinstance(part, TracedArray):
         if part.dtype == np.bool_:
+            known = t.active().fix(part)
+            if known is not None:
+                return known.nonzero()
             raise TraceError(
                 f"indexing by a traced mask gives a shape that depends on values{t.at_line()}; use "
                 "ops.where(mask, a, b), or multiply by the mask"

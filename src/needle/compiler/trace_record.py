@@ -72,8 +72,10 @@ class Recorder:
         self.inputs: list[Node] = []
         self.origins: list[Any] = []
         self.values: list[Any] = []
+        self.samples: dict[int, Any] = {}  # what the leaves among them were while tracing
         self.guards: list[Guard] = []
         self.arrays: dict[int, tuple[np.ndarray, Any]] = {}
+        self.fixed: list[tuple[Any, np.ndarray, Source]] = []
         self._numbers: dict[int, Node] = {}
         self.on_node: Callable[[], None] | None = None
 
@@ -95,16 +97,30 @@ class Recorder:
                     f"{label}: dtype {array.dtype} is not compiled; use float32, float64, an integer "
                     f"type or bool{at_line()}"
                 )
-            origin = ArrayOrigin(self.source()) if origin is None else origin
+            origin = origin or ArrayOrigin(self.source())
             traced = TracedArray(self, self.input(label, array.shape, array.dtype, origin))
+            traced.first = traced.node
             found = self.arrays[id(array)] = (array, traced)
         return found[1]
+
+    def fix(self, traced: Any) -> np.ndarray | None:
+        """Return the values of an array that was there before the trace, and guard them.
+
+        None for an array that is computed inside, or comes as an argument.
+        """
+        for array, known in self.arrays.values():
+            if known is traced and known.node is known.first:
+                origin = self.origins[known.first.primitive.index]
+                self.fixed.append((origin, array.copy(), self.source()))
+                return array
+        return None
 
     def leaf(self, origin: Any, value: Any) -> Any:
         """Return a traced number that is read at each call."""
         from needle.compiler.trace_number import TracedNumber
 
         self.values.append(origin)
+        self.samples[len(self.values) - 1] = value
         return TracedNumber(self, len(self.values) - 1, value)
 
     def number(self, position: int, value: Any) -> Node:

@@ -1,0 +1,288 @@
+"""`needle.jit`: a Python function as one native program per signature.
+
+The function is traced once with arrays that record; what it read, wrote and returned becomes a program
+with its bindings. At each call the signature and the reachable state are compared with the trace; where
+they differ, another variant runs or is traced.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import threading
+import weakref
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+from needle import settings
+from needle.autograd.mode import mode
+from needle.autograd.tensor import Tensor
+from needle.compiler import jit_check, jit_native, signature
+from needle.compiler.graph import Graph
+from needle.compiler.jit_call import GuardError, Variant
+from needle.compiler.jit_history import History
+from needle.compiler.jit_trace import StepTracer, trace
+from needle.compiler.state import State, discover
+from needle.compiler.trace import TracedArray
+from needle.errors import ArgumentError
+
+MOST_VARIANTS = 32
+"""Programs that one function keeps; the one not used for longest is dropped."""
+
+_lock = threading.RLock()  # one compiled call at a time
+
+
+class JitFunction:
+    """A compiled function; see `jit`."""
+
+    def __init__(
+        self, function: Callable[..., Any], static: Iterable[str] = (), random: str = "philox"
+    ) -> None:
+        if random not in ("philox", "numpy"):
+            raise ArgumentError(f'jit: expected random "philox" or "numpy", got {random!r}')
+        self.function = self.__needle_compiled__ = function
+        self.static, self.random = frozenset(static), random
+        self.states: dict[Any, State] = {}
+        self.variants: OrderedDict[tuple[int, Any], list[Variant]] = OrderedDict()
+        self.history = History(getattr(function, "__name__", type(function).__name__))
+        self._state: State | None = None
+        self._bound: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
+        functools.update_wrapper(self, function, updated=())
+        self.compile = jit_native.compile_graph  # what makes an executable of a graph
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the compiled function; it is inlined inside another one, and eager under NEEDLE_JIT=0."""
+        if mode.tracer is not None or not settings.current().jit or not jit_native.available():
+            return self.function(*args, **kwargs)
+        with _lock:
+            return self._call(args, kwargs)
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        """Return the method of an instance, compiled for it alone."""
+        if instance is None:
+            return self
+        bound = self._bound.get(instance)
+        if bound is None:
+            method = self.function.__get__(instance, owner)
+            bound = self._bound[instance] = JitFunction(method, self.static, self.random)
+        return bound
+
+    # ---- a call
+
+    def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any], run: bool = True) -> Any:
+        leaves, key, state = self._signature(args, kwargs)
+        place = (id(state), key)
+        variants = self.variants.get(place)
+        if variants is None:
+            variants = self.variants[place] = []
+        elif len(self.variants) > 1:
+            self.variants.move_to_end(place)
+        call = (self.function, args, kwargs)
+        failed = None
+        for variant in variants if run else ():
+            try:
+                result = self._run(variant, state, leaves, call)
+            except GuardError as guard:
+                failed = failed or (variant, guard.index)
+                continue
+            if variant is not variants[0]:
+                variants.remove(variant)
+                variants.insert(0, variant)
+            return result
+        if not run and variants:
+            return None
+        variant = self._trace(state, leaves, key, call, failed)
+        if not variant.trace.made_inside:
+            variants.insert(0, variant)
+            self._drop()
+        return self._run(variant, state, leaves, call) if run else None
+
+    def _signature(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[list[Any], Any, State]:
+        """Return input leaves, the key of everything else, and the state as it is now."""
+        if self.static:
+            kwargs, args = self._named(args, kwargs)
+        leaves, parts = signature.flatten(args, kwargs, self.static)
+        state = self._state
+        if state is None or not state.holds():
+            state = self._discover(signature.objects(parts))
+        known = state.index
+        shared: Any = tuple([known.get(id(x)) for x in leaves if isinstance(x, Tensor)])
+        if len(leaves) > 1:
+            first: dict[int, int] = {}
+            shared = (shared, tuple([first.setdefault(id(x), i) for i, x in enumerate(leaves)]))
+        return leaves, (parts, shared, mode.grad_enabled), state
+
+    def _named(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, tuple[Any, ...]]:
+        """Give every argument its name, so that static ones are found."""
+        import inspect
+
+        bound = inspect.signature(self.function).bind(*args, **kwargs)
+        bound.apply_defaults()
+        unknown = self.static - bound.arguments.keys()
+        if unknown:
+            raise ArgumentError(f"jit: no argument named {', '.join(sorted(unknown))}")
+        named = {n: v for n, v in bound.arguments.items() if n in self.static}
+        for name in named:
+            del bound.arguments[name]
+        if bound.args:
+            positional = dict(zip(bound.arguments, bound.args, strict=False))
+            return {**positional, **bound.kwargs, **named}, ()
+        return {**bound.kwargs, **named}, ()
+
+    def _discover(self, roots: Sequence[Any]) -> State:
+        """Walk the reachable state; where its like was seen before, that one is bound again."""
+        new = discover(self.function, tuple(roots))
+        known = self.states.get(new.fingerprint)
+        if known is not None:
+            known.holders, known.tensors, known.index = new.holders, new.tensors, new.index
+            new = known
+        else:
+            self.states[new.fingerprint] = new
+            while len(self.states) > MOST_VARIANTS:
+                oldest = next(iter(self.states))
+                dropped = self.states.pop(oldest)
+                for place in [p for p in self.variants if p[0] == id(dropped)]:
+                    del self.variants[place]
+        new.watch()
+        self._state = new
+        return new
+
+    def _trace(
+        self, state: State, leaves: list[Any], key: Any, call: Any, failed: Any
+    ) -> Variant:
+        self.history.tracing(state, key, failed)
+        function, args, kwargs = call
+        if self.static:
+            kwargs, args = self._named(args, kwargs)
+        done = trace(function, args, kwargs, self.static, state, leaves, self.random)
+        if done.made_inside:
+            compile = jit_native.interpret  # it serves one call only
+        else:
+            compile = self.compile
+        variant = Variant(done, state, compile)
+        self.history.traced(variant)
+        return variant
+
+    def _run(self, variant: Variant, state: State, leaves: list[Any], call: Any) -> Any:
+        check = settings.current().check
+        try:
+            if check:
+                return jit_check.run(variant, state, leaves, call, check)
+            return variant.run(state, leaves, call)
+        except IndexError as error:
+            jit_check.raise_as_eager(state, leaves, call, error)
+        finally:
+            if variant.trace.made_inside:
+                state.stale = True
+
+    def _drop(self) -> None:
+        """Keep at most `MOST_VARIANTS` programs."""
+        while sum(map(len, self.variants.values())) > MOST_VARIANTS:
+            place, oldest = next(iter(self.variants.items()))
+            oldest.pop()
+            if not oldest:
+                del self.variants[place]
+
+    # ---- looking at it
+
+    def warmup(self, *args: Any, **kwargs: Any) -> None:
+        """Compile for these arguments without running: no state changes."""
+        if settings.current().jit and jit_native.available():
+            with _lock:
+                self._call(args, kwargs, run=False)
+
+    @property
+    def latest(self) -> Variant:
+        """The variant traced last."""
+        if self.history.latest is None:
+            raise ArgumentError(f"jit: {self.history.name} was not called yet; call it or warmup(...)")
+        return self.history.latest
+
+    @property
+    def graph(self) -> Graph:
+        """The graph of the latest trace, before any pass."""
+        return self.latest.graph
+
+    @property
+    def llvm_ir(self) -> str:
+        """The LLVM IR of the latest program."""
+        program = getattr(self.latest.executable, "program", None)
+        return "" if program is None else program.llvm_ir
+
+    def explain(self) -> str:
+        """Return what was compiled, what it costs, and why it was compiled again."""
+        from needle.compiler.jit_history import report
+
+        variants = [v for group in self.variants.values() for v in group]
+        return report(self.history, variants)
+
+    def __repr__(self) -> str:
+        count = sum(map(len, self.variants.values()))
+        return f"<needle.jit {self.history.name}, {count} programs>"
+
+
+def jit(
+    function: Callable[..., Any] | None = None, *, static: Iterable[str] = (), random: str = "philox"
+) -> Any:
+    """Compile a function, a method or a module; a decorator, with or without arguments.
+
+    The first call traces `function` and compiles one native program for the shapes and dtypes it was
+    given; later calls run it. Parameters, optimizer state and running estimates are found and updated
+    as in the eager run. Arguments named in `static` are part of the signature. `random`: "philox"
+    draws in the program, from one key of NumPy's stream per call; "numpy" draws on the host, the same
+    numbers as the eager run.
+
+    Errors: TraceError for what a program cannot repeat; the text names the line and the way out.
+
+    >>> w = nn.Parameter(ndl.ones(2))
+    >>> opt = ndl.optim.SGD([w], lr=0.5)
+    >>> @ndl.jit
+    ... def step(x):
+    ...     opt.reset_grad()
+    ...     loss = (w * x).sum()
+    ...     loss.backward()
+    ...     opt.step()
+    ...     return loss
+    >>> step(ndl.Tensor([1.0, 2.0])).item(), w
+    (3.0, needle.Parameter([0.5 0. ]))
+    """
+    if function is None:
+        return lambda f: jit(f, static=static, random=random)
+    if isinstance(function, JitFunction):
+        return function
+    if not callable(function):
+        raise ArgumentError(f"jit: expected a function or a module, got {function!r:.60}")
+    return JitFunction(function, static, random)
+
+
+@contextlib.contextmanager
+def disable_jit() -> Iterator[None]:
+    """Run compiled functions eagerly inside the block.
+
+    >>> double = ndl.jit(lambda x: x * 2)
+    >>> with ndl.disable_jit():
+    ...     double(ndl.Tensor([1.0]))
+    needle.Tensor([2.])
+    """
+    with settings.override(jit=False):
+        yield
+
+
+def debug_print(value: Any, label: str = "") -> None:
+    """Print a value at each call, also from inside a compiled function.
+
+    >>> ndl.debug_print(ndl.Tensor([1.0]), "x = ")
+    x = [1.]
+    """
+    tracer = mode.tracer
+    if isinstance(tracer, StepTracer):
+        data = value.realize_cached_data() if isinstance(value, Tensor) else value
+        if isinstance(data, TracedArray):
+            tracer.trace.prints.append((label, tracer.trace.add(data.node)))
+            return
+    print(f"{label}{value}")
+
+

@@ -1,0 +1,135 @@
+"""One compiled variant of a function, and what happens at each call of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from needle.autograd.mode import mode
+from needle.autograd.tensor import Tensor
+from needle.compiler.graph import Graph
+from needle.compiler.jit_gradient import CompiledOp
+from needle.compiler.jit_program import Compile, Executable, Fetch, wire
+from needle.compiler.jit_trace import Owner, Trace
+from needle.compiler.state import State
+from needle.errors import NeedleError
+
+
+class GuardError(Exception):
+    """A guard of the trace does not hold; nothing was done."""
+
+    def __init__(self, index: int) -> None:
+        super().__init__(index)
+        self.index = index
+
+
+class Call:
+    """What the parts of a result are made of."""
+
+    __slots__ = ("arrays", "args", "leaves", "numbers", "out", "state", "values", "variant")
+
+    def __init__(self, variant: Variant, state: State, leaves: Sequence[Any], args: Any) -> None:
+        self.variant, self.state, self.leaves, self.args = variant, state, leaves, args
+
+    def tensor(self, owner: Owner) -> Tensor:
+        """Return a Tensor that existed before the call."""
+        lists = {
+            "state": self.state.tensors, "argument": self.leaves,
+            "foreign": self.variant.trace.foreign,
+        }  # fmt: skip
+        return lists[owner.kind][owner.index]
+
+    def result(self, position: int, kind: type[Tensor]) -> Tensor:
+        """Return output `position` as a Tensor: a node of the graph where gradients may be asked."""
+        found = self.variant.trace.gradients.get(position)
+        if found is None or not mode.grad_enabled:
+            return Tensor.make_const(self.out[position])
+        owners = found[0] if isinstance(found, tuple) else []
+        inputs = tuple(self.tensor(owner) for owner in owners)
+        value = Tensor.__new__(Tensor)
+        op = CompiledOp(self, position)
+        value._init(op, inputs, cached_data=self.out[position], requires_grad=True)
+        return value
+
+    def put(self, number: int, key: Any, value: Any) -> None:
+        """Put a new object into a slot; the state is discovered anew at the next call."""
+        self.state.holders[number].target[key] = value
+        self.state.stale = True
+
+
+class Variant:
+    """A trace with its executable: right for one state, one signature, and while its guards hold."""
+
+    def __init__(self, trace: Trace, state: State, compile: Compile) -> None:
+        self.trace = trace
+        self.wiring = wire(trace, trace.outputs, trace.tied)
+        self.fetch = Fetch(trace, self.wiring, state)
+        self.compile = compile
+        self.executable: Executable = compile(
+            self.wiring.graph, self.wiring.tied, self.wiring.numbers
+        )
+        self.copied = 0
+        self._gradients: dict[int, Executable] = {}
+        self._vouch()
+
+    def _vouch(self) -> None:
+        """Gradients in their slots may be overwritten: the call replaces them anyway."""
+        vouch = getattr(self.executable, "vouch", None)
+        program = getattr(self.executable, "program", None)
+        for _, place in self.trace.grads:
+            if vouch is not None and place is not None and program is not None:
+                if program.outputs[place].in_place is None:
+                    vouch(place, 1)
+
+    def gradient_program(self, position: int) -> Executable:
+        """Return the program of a result's gradient, compiled at the first use."""
+        program = self._gradients.get(position)
+        if program is None:
+            wiring = wire(self.trace, self.trace.gradients[position][1], {})
+            program = self.compile(wiring.graph, {}, wiring.numbers)
+            self._gradients[position] = program
+        return program
+
+    @property
+    def graph(self) -> Graph:
+        """The graph that was traced."""
+        return self.wiring.graph
+
+    def run(self, state: State, leaves: Sequence[Any], args: Any) -> Any:
+        """Run once; GuardError where a guard does not hold."""
+        fetch, targets, foreign = self.fetch, state.targets, self.trace.foreign
+        where = (leaves, state.tensors, targets, foreign)
+        key = np.random.randint(0, 2**64, dtype=np.uint64) if fetch.draws_key else 0
+        found = fetch.numbers(*where, key)
+        if type(found) is int:
+            raise GuardError(found)
+        call = Call(self, state, leaves, args)
+        call.values, call.numbers = found
+        held = fetch.release(*where)
+        out = call.out = self._execute(call, fetch.arrays(*where))
+        del held
+        fetch.apply(*where, call, out)
+        for label, position in self.trace.prints:
+            print(f"{label}{out[position]}")
+        return self.trace.result(call)
+
+    def _execute(self, call: Call, arrays: list[np.ndarray]) -> list[np.ndarray]:
+        call.arrays = arrays if self.trace.gradients else None
+        try:
+            return self.executable.call(arrays, call.numbers)
+        except NeedleError as error:
+            if "contiguous" not in str(error) and "expected input" not in str(error):
+                raise
+            shapes = [n.shape for i, n in enumerate(self.graph.inputs) if i not in self.wiring.numbers]
+            if any(a.shape != s for a, s in zip(arrays, shapes, strict=True)):
+                raise GuardError(SHAPE_GUARD) from error
+            self.copied += 1
+            copies = [np.ascontiguousarray(a) for a in arrays]
+            if self.trace.gradients:
+                call.arrays = copies
+            return self.executable.call(copies, call.numbers)
+
+
+SHAPE_GUARD = -4

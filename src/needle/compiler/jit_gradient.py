@@ -1,0 +1,90 @@
+"""A compiled call as one node of the graph of values: its gradient is a second program.
+
+The gradient program is traced with the call, and compiled at the first `backward()`; it recomputes the
+forward from the inputs that the call has read. Its own derivatives run eagerly.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from needle.autograd.tensor import Tensor, TensorOp
+from needle.compiler import signature
+from needle.errors import GradientError
+
+if TYPE_CHECKING:
+    from needle.compiler.jit_call import Call
+
+
+class CompiledOp(TensorOp):
+    """One result of a compiled call, as a function of the arguments and the captured parameters."""
+
+    name = "jit"
+
+    def __init__(self, call: Call, position: int) -> None:
+        self.call, self.position = call, position
+
+    def gradient(self, out_grad: Tensor, node: Tensor) -> tuple[Tensor, ...]:
+        call, variant = self.call, self.call.variant
+        found = variant.trace.gradients[self.position]
+        if isinstance(found, Exception):
+            raise GradientError(f"jit: the gradient could not be traced: {found}") from found
+        program = variant.gradient_program(self.position)
+        arrays = [*call.arrays, np.ascontiguousarray(out_grad.realize_cached_data())]
+        parts = program.call(arrays, call.numbers)
+        inputs = (out_grad, *node.inputs)
+        return tuple(_part(GradientPart(self, i), inputs, data) for i, data in enumerate(parts))
+
+
+def _part(op: GradientPart, inputs: tuple[Any, ...], data: np.ndarray) -> Tensor:
+    value = Tensor.__new__(Tensor)
+    value._init(op, inputs, cached_data=data, requires_grad=True)
+    return value
+
+
+class GradientPart(TensorOp):
+    """The gradient of a compiled call for one of its inputs."""
+
+    name = "jit gradient"
+
+    def __init__(self, forward: CompiledOp, index: int) -> None:
+        self.forward, self.index = forward, index
+
+    def gradient(self, out_grad: Tensor, node: Tensor) -> tuple[Any, ...]:
+        """Run the function eagerly and differentiate its gradient."""
+        call = self.forward.call
+        function, args, kwargs = call.args
+        leaves = [Tensor(x.data) if isinstance(x, Tensor) else x for x in call.leaves]
+        fresh = iter(leaves)
+        args = [signature.replace(x, lambda _: next(fresh)) for x in args]
+        kwargs = {k: signature.replace(v, lambda _: next(fresh)) for k, v in sorted(kwargs.items())}
+        owners = call.variant.trace.gradients[self.forward.position][0]
+        inputs = [
+            leaves[o.index] if o.kind == "argument" else call.tensor(o) for o in owners
+        ]
+        weight = Tensor(node.inputs[0].data)
+        kept = [x._grad for x in inputs]
+        try:
+            result = _pick(function(*args, **kwargs), self.forward.position)
+            result.backward(weight)
+            first = inputs[self.index].grad
+            for x in (weight, *inputs):
+                x.grad = None
+            (first * out_grad.data).sum().backward()
+            found = [x.grad for x in (weight, *inputs)]
+        finally:
+            for x, grad in zip(inputs, kept, strict=True):
+                x._grad = grad
+        return tuple(
+            Tensor.make_const(np.zeros(x.shape, x.dtype)) if grad is None else grad
+            for x, grad in zip(node.inputs, found, strict=True)
+        )
+
+
+def _pick(result: Any, position: int) -> Tensor:
+    """Return the Tensor that is output `position`: results are outputs in their order."""
+    found: list[Tensor] = []
+    signature.structure(result, lambda x, path: found.append(x) if isinstance(x, Tensor) else None)
+    return found[position]

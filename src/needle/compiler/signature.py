@@ -1,0 +1,126 @@
+"""Arguments and results as leaves: what is an input, what belongs to the signature."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from needle.autograd.tensor import Tensor
+from needle.errors import TraceError
+
+_STATIC = (int, str, bytes, type(None))
+
+
+def flatten(args: Sequence[Any], kwargs: dict[str, Any], static: frozenset[str]) -> Any:
+    """Return the leaves that are inputs (Tensors, arrays, floats) and a key for all the rest.
+
+    >>> flatten((1, 2.5, [True]), {}, frozenset())[0]
+    [2.5]
+    """
+    leaves: list[Any] = []
+    parts = [_part(x, leaves) for x in args]
+    if kwargs:
+        for name in sorted(kwargs):
+            value = kwargs[name]
+            parts.append((name, ("static", value) if name in static else _part(value, leaves)))
+    return leaves, tuple(parts)
+
+
+def _part(x: Any, leaves: list[Any]) -> Any:
+    """Return an argument's part of the key; append it to the leaves if it is an input."""
+    if isinstance(x, Tensor):
+        data = x._data if x._data is not None else x.realize_cached_data()
+        leaves.append(x)
+        return (type(x), data.shape, data.dtype, x.requires_grad)
+    if isinstance(x, np.ndarray):
+        leaves.append(x)
+        return (np.ndarray, x.shape, x.dtype)
+    if isinstance(x, bool | np.bool_):
+        return (bool, bool(x))
+    if isinstance(x, float | np.floating):
+        leaves.append(x)
+        return (float, type(x))
+    if isinstance(x, _STATIC | np.integer):
+        return (type(x), x)
+    if isinstance(x, tuple | list):
+        return (type(x), tuple(_part(part, leaves) for part in x))
+    if isinstance(x, dict):
+        return (type(x), tuple((key, _part(value, leaves)) for key, value in x.items()))
+    return ("object", Identity(x))
+
+
+class Identity:
+    """An argument that is compared by identity: a module, an optimizer, a function."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Identity) and self.value is other.value
+
+    def __hash__(self) -> int:
+        return id(self.value)
+
+
+def objects(key: Any) -> list[Any]:
+    """Return the arguments that a key compares by identity."""
+    if isinstance(key, Identity):
+        return [key.value]
+    return [x for part in key for x in objects(part)] if isinstance(key, tuple) else []
+
+
+def replace(x: Any, swap: Callable[[Any], Any]) -> Any:
+    """Return an argument with each input leaf replaced by `swap(leaf)`, in the order of `flatten`."""
+    if isinstance(x, Tensor | np.ndarray):
+        return swap(x)
+    if isinstance(x, float | np.floating):
+        return swap(x)
+    if isinstance(x, tuple | list):
+        parts = [replace(part, swap) for part in x]
+        return type(x)(*parts) if hasattr(x, "_fields") else type(x)(parts)
+    if isinstance(x, dict):
+        return {key: replace(value, swap) for key, value in x.items()}
+    return x
+
+
+def describe(key: Any) -> str:
+    """Return a signature as text: `float32[100, 64], int64[100]`."""
+    if not isinstance(key, tuple) or not key:
+        return repr(key)
+    head = key[0]
+    if isinstance(head, type) and len(key) >= 3 and isinstance(key[2], np.dtype):
+        return f"{key[2]}{list(key[1])}"
+    if head is float:
+        return "float"
+    if isinstance(head, str) and len(key) == 2:
+        return f"{head}={describe(key[1])}"
+    if isinstance(head, type) and len(key) == 2:
+        inner = key[1]
+        return f"[{', '.join(map(describe, inner))}]" if isinstance(inner, tuple) else repr(inner)
+    return ", ".join(map(describe, key))
+
+
+def structure(x: Any, leaf: Callable[[Any, str], Any], path: str = "result") -> Any:
+    """Return a function `build(fetch)` that makes a value like `x` anew.
+
+    `leaf(part, path)` says for each part that is no list, tuple or dict what makes it: a function of
+    the call's results.
+    """
+    if isinstance(x, dict):
+        if type(x) is not dict:
+            raise TraceError(f"{path}: a compiled function returns dicts, not {type(x).__name__}")
+        parts = {key: structure(value, leaf, f"{path}[{key!r}]") for key, value in x.items()}
+        return lambda call: {key: part(call) for key, part in parts.items()}
+    if isinstance(x, tuple | list):
+        made = [structure(part, leaf, f"{path}[{i}]") for i, part in enumerate(x)]
+        kind = type(x)
+        if hasattr(x, "_fields"):
+            return lambda call: kind(*[part(call) for part in made])
+        if kind is list:
+            return lambda call: [part(call) for part in made]
+        return lambda call: kind([part(call) for part in made])
+    return leaf(x, path)
