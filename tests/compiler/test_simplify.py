@@ -63,6 +63,13 @@ def not_a_softmax(x, y, **_):
     return g.unary("exp", g.sub(x, column(logs, 3)))
 
 
+def shifted_along_the_other_axis(x, v, **_):
+    z = g.matmul(x, x, transpose_b=True)
+    exps = g.unary("exp", g.sub(z, bc(v, 4, 4)))
+    lse = g.add(g.unary("log", total(exps, 1)), v)
+    return g.unary("exp", g.sub(z, column(lse, 4)))
+
+
 # rule -> [(builder, what is left of it)]; builders take x, y (4, 3), r (3,), v (4,), s () and
 # i (4,) int64, b (4, 3) bool. In the text, inputs go by their letters and constants by value.
 CASES = {
@@ -88,6 +95,10 @@ CASES = {
         (lambda x, **_: neg(neg(x)), "x"),
         (lambda b, **_: g.unary("not", g.unary("not", b)), "b"),
         (lambda x, **_: g.unary("abs", neg(x)), "abs x"),
+        (
+            lambda b, **_: g.unary("abs", neg(g.cast(b, "uint8"))),  # abs(-1) is 255 there
+            "abs (neg (cast[uint8] b))",
+        ),
     ],
     "add_of_negation": [
         (lambda x, y, **_: g.add(x, neg(y)), "sub x y"),
@@ -157,6 +168,11 @@ CASES = {
             "(bc (rs (reciprocal (sum[1] (exp (sub x (bc (rs (max[1] x)))))))))",
         ),
         (not_a_softmax, "exp (sub x (bc (rs (log (sum[1] (exp y))))))"),
+        (
+            shifted_along_the_other_axis,
+            "exp (sub (matmul[NT] x x) "
+            "(bc (rs (add (log (sum[1] (exp (sub (matmul[NT] x x) (bc v))))) v))))",
+        ),
     ],
     "empty_is_constant": [
         (lambda x, **_: g.unary("exp", g.slice_(x, (0, 0), (0, 3))), "0.0"),

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -64,7 +64,11 @@ def make(primitive: Primitive, *inputs: Node, source: Source | None = None) -> N
     return Node(primitive, inputs, shape, dtype, source)
 
 
-def topological(outputs: Iterable[Node], stop: Iterable[Node] = ()) -> list[Node]:
+def topological(
+    outputs: Iterable[Node],
+    stop: Iterable[Node] = (),
+    needs: Callable[[Node], Sequence[Node]] = lambda node: node.inputs,
+) -> list[Node]:
     """Return all nodes that `outputs` need, each once, inputs before users, left to right.
 
     Nodes in `stop` are taken as known: neither they nor what only they need is returned.
@@ -79,7 +83,7 @@ def topological(outputs: Iterable[Node], stop: Iterable[Node] = ()) -> list[Node
         elif node not in done:
             done.add(node)
             stack.append((node, True))
-            stack.extend((x, False) for x in reversed(node.inputs) if x not in done)
+            stack.extend((x, False) for x in reversed(needs(node)) if x not in done)
     return order
 
 
@@ -142,10 +146,7 @@ def rebuild(graph: Graph, rewrite: Callable[[Node], Node]) -> Graph:
     new: dict[Node, Node] = {}
     for node in graph.nodes():
         inputs = tuple(new[x] for x in node.inputs)
-        same = all(a is b for a, b in zip(inputs, node.inputs, strict=True))
-        new[node] = rewrite(
-            node if same else Node(node.primitive, inputs, node.shape, node.dtype, node.source)
-        )
+        new[node] = rewrite(node if inputs == node.inputs else replace(node, inputs=inputs))
     return Graph(graph.inputs, tuple(new[x] for x in graph.outputs))
 
 

@@ -11,19 +11,9 @@ import numpy as np
 
 from needle.compiler import philox
 from needle.compiler.primitives_base import (
-    BOOL,
-    FLOAT32,
-    UINT32,
-    UINT64,
-    Primitive,
-    Shape,
-    Signature,
-    Typed,
-    check_shape,
-    kind_of,
-    scalar_key,
-    type_text,
-)
+    BOOL, FLOAT32, UINT32, UINT64, Primitive, Shape, Signature, Typed, check_shape, kind_of,
+    scalar_key, type_text,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -125,30 +115,21 @@ def _erf(x: np.ndarray) -> np.ndarray:
 
 _ANY, _INT_FLOAT, _FLOAT, _BITS = "bool int float", "int float", "float", "bool int"
 
+_AS_IN_NUMPY = (
+    np.exp, np.expm1, np.log, np.log1p, np.tanh, np.sin, np.cos, np.sqrt,
+    np.floor, np.ceil, np.trunc, np.rint, np.isnan, np.isinf, np.isfinite,
+)  # fmt: skip
+
 UNARY: dict[str, tuple[Callable[..., Any], str]] = {
     "neg": (np.negative, _INT_FLOAT),
     "abs": (np.abs, _INT_FLOAT),
     "sign": (np.sign, _INT_FLOAT),
-    "exp": (np.exp, _FLOAT),
-    "expm1": (np.expm1, _FLOAT),
-    "log": (np.log, _FLOAT),
-    "log1p": (np.log1p, _FLOAT),
-    "tanh": (np.tanh, _FLOAT),
     "sigmoid": (_sigmoid, _FLOAT),
     "erf": (_erf, _FLOAT),
-    "sin": (np.sin, _FLOAT),
-    "cos": (np.cos, _FLOAT),
-    "sqrt": (np.sqrt, _FLOAT),
     "rsqrt": (lambda x: 1 / np.sqrt(x), _FLOAT),
     "reciprocal": (lambda x: 1 / x, _FLOAT),
-    "floor": (np.floor, _FLOAT),
-    "ceil": (np.ceil, _FLOAT),
-    "trunc": (np.trunc, _FLOAT),
-    "rint": (np.rint, _FLOAT),
     "not": (np.invert, _BITS),
-    "isnan": (np.isnan, _FLOAT),
-    "isinf": (np.isinf, _FLOAT),
-    "isfinite": (np.isfinite, _FLOAT),
+    **{ufunc.__name__: (ufunc, _FLOAT) for ufunc in _AS_IN_NUMPY},
 }
 """Function name -> (definition, kinds of dtype it takes)."""
 

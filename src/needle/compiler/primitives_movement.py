@@ -8,14 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from needle.compiler.primitives_base import (
-    Primitive,
-    Shape,
-    Signature,
-    Typed,
-    check_axes,
-    check_shape,
-    scalar_key,
-)
+    Primitive, Shape, Signature, Typed, check_axes, check_shape, scalar_key,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

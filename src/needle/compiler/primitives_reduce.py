@@ -7,14 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from needle.compiler.primitives_base import (
-    BOOL,
-    INT64,
-    Primitive,
-    Signature,
-    Typed,
-    check_axes,
-    kind_of,
-)
+    BOOL, INT64, Primitive, Signature, Typed, check_axes, kind_of,
+)  # fmt: skip
 
 REDUCE = {"sum": np.add, "prod": np.multiply, "max": np.maximum, "min": np.minimum}
 """Reductions, and the binary function each repeats."""

@@ -12,18 +12,10 @@ import numpy as np
 
 from needle.compiler.graph import Node
 from needle.compiler.primitives import (
-    Binary,
-    Broadcast,
-    Cast,
-    Constant,
-    Permute,
-    Primitive,
-    Reshape,
-    Unary,
-    Where,
-)
+    Binary, Broadcast, Cast, Constant, Permute, Primitive, Reshape, Unary, Where,
+)  # fmt: skip
 from needle.compiler.primitives_base import FLOAT32, FLOAT64
-from needle.compiler.simplify_rewriter import Rewriter, is_fn, scalar
+from needle.compiler.simplify_rewriter import Rewriter, is_fn, scalar, under
 
 
 def fold_constants(p: Primitive, node: Node, make: Rewriter) -> Node | None:
@@ -78,7 +70,9 @@ def double_negation(p: Unary, node: Node, make: Rewriter) -> Node | None:
     (x,) = node.inputs
     if is_fn(node, "neg", "not") and x.primitive == p:
         return x.inputs[0]
-    return make.unary("abs", x.inputs[0]) if is_fn(node, "abs") and is_fn(x, "neg") else None
+    if is_fn(node, "abs") and is_fn(x, "neg") and x.dtype.kind != "u":
+        return make.unary("abs", x.inputs[0])
+    return None
 
 
 def add_of_negation(p: Binary, node: Node, make: Rewriter) -> Node | None:
@@ -215,25 +209,25 @@ def softmax_from_logsumexp(p: Unary, node: Node, make: Rewriter) -> Node | None:
     if not is_fn(node, "exp") or not is_fn(node.inputs[0], "sub"):
         return None
     z, spread = node.inputs[0].inputs
-    lse = _under_views(spread)
+    lse = under(spread, Broadcast, Reshape)
     for log in lse.inputs if is_fn(lse, "add") else (lse,):
-        total = _under_views(log.inputs[0]) if is_fn(log, "log") else None
+        total = under(log.inputs[0], Broadcast, Reshape) if is_fn(log, "log") else None
         if total is None or total.primitive.name != "sum" or not is_fn(total.inputs[0], "exp"):
             continue
         (exps,) = total.inputs
         shift = next((x for x in lse.inputs if x is not log), None) if log is not lse else None
-        if exps.inputs[0] is z if shift is None else _is_difference(exps.inputs[0], z, shift):
+        (argument,) = exps.inputs
+        if _is_difference(argument, z, shift, spread, lse) if shift else argument is z:
             inverse = make.unary("reciprocal", make.reshape(total, spread.inputs[0].shape))
             return make.binary("mul", exps, make.broadcast(inverse, node.shape))
     return None
 
 
-def _is_difference(node: Node, a: Node, b: Node) -> bool:
-    """Whether `node` is a - b, b being broadcast."""
-    return is_fn(node, "sub") and node.inputs[0] is a and _under_views(node.inputs[1]) is b
-
-
-def _under_views(node: Node) -> Node:
-    while isinstance(node.primitive, Broadcast | Reshape):
-        node = node.inputs[0]
-    return node
+def _is_difference(node: Node, z: Node, shift: Node, view: Node, base: Node) -> bool:
+    """Whether `node` is z - shift, `shift` being seen through the views from `base` to `view`."""
+    if not is_fn(node, "sub") or node.inputs[0] is not z:
+        return False
+    seen = node.inputs[1]
+    while view is not base and seen.primitive == view.primitive:
+        seen, view = seen.inputs[0], view.inputs[0]
+    return seen is shift and view is base

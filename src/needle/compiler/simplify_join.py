@@ -14,9 +14,9 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import replace
 
-from needle.compiler.graph import Graph, Node
+from needle.compiler.graph import Graph, Node, topological
 from needle.compiler.primitives import Concat, MatMul, Pad, Reduce, Reshape, Slice
-from needle.compiler.simplify_rewriter import Rewriter, is_fn
+from needle.compiler.simplify_rewriter import Rewriter, is_fn, under
 
 FEWEST_TERMS = 3
 """Products that are worth joining: two cost little more than one, and joining copies."""
@@ -24,7 +24,7 @@ FEWEST_TERMS = 3
 
 def sliced_from(node: Node) -> Node | None:
     """Return the array of which the matrix `node` is a slice: some of its rows, each whole."""
-    part = node.inputs[0] if isinstance(node.primitive, Reshape) else node
+    part = under(node, Reshape)
     if not isinstance(part.primitive, Slice) or not part.shape:
         return None
     base = part.inputs[0]
@@ -55,8 +55,7 @@ def join_products_of_slices(graph: Graph, make: Rewriter) -> dict[Node, Node]:
 
 def _same_rows(node: Node, whole: Node, make: Rewriter) -> Node:
     """Return the rows of `whole` that the product `node` makes of its slice."""
-    a = node.inputs[0]
-    cut = a.inputs[0].primitive if isinstance(a.primitive, Reshape) else a.primitive
+    cut = under(node.inputs[0], Reshape).primitive
     assert isinstance(cut, Slice)  # `sliced_from` made sure
     stops = (*cut.stops[:-1], whole.shape[-1])
     rows = make(Slice(cut.starts, stops, cut.steps), whole)
@@ -113,7 +112,7 @@ def sum_of_products(terms: list[Node], inner: Callable[[Node], bool], make: Rewr
 
 def _start(node: Node) -> tuple[int, ...]:
     """Order slices of one array as they lie in it: their concatenation is then that array."""
-    part = node.inputs[0] if isinstance(node.primitive, Reshape) else node
+    part = under(node, Reshape)
     return part.primitive.starts if isinstance(part.primitive, Slice) else ()
 
 
@@ -179,20 +178,13 @@ JOINS = (sum_of_products, sum_of_sums, sum_of_pads)
 
 def substitute(graph: Graph, replaced: dict[Node, Node]) -> Graph:
     """Return the graph with nodes replaced; the new ones may stand on others that are replaced."""
+
+    def needs(node: Node) -> tuple[Node, ...]:
+        return (replaced[node],) if node in replaced else node.inputs
+
     new: dict[Node, Node] = {node: node for node in graph.inputs}
-    stack = list(graph.outputs)
-    while stack:
-        node = stack[-1]
-        below = (replaced[node],) if node in replaced else node.inputs
-        missing = [x for x in below if x not in new]
-        if node in new or not missing:
-            stack.pop()
-        if missing and node not in new:
-            stack.extend(missing)
-        elif node in replaced:
-            new[node] = new[replaced[node]]
-        elif node not in new:
-            inputs = tuple([new[x] for x in node.inputs])
-            same = inputs == node.inputs
-            new[node] = node if same else replace(node, inputs=inputs)
+    for node in topological(graph.outputs, graph.inputs, needs):
+        inputs = tuple([new[x] for x in needs(node)])
+        same = node if inputs == node.inputs else replace(node, inputs=inputs)
+        new[node] = inputs[0] if node in replaced else same
     return Graph(graph.inputs, tuple(new[node] for node in graph.outputs))

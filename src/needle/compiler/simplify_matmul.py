@@ -8,19 +8,10 @@ import numpy as np
 
 from needle.compiler.graph import Node
 from needle.compiler.primitives import (
-    Broadcast,
-    Cast,
-    Compare,
-    Gather,
-    Iota,
-    MatMul,
-    Permute,
-    Reduce,
-    Reshape,
-    ScatterAdd,
-)
+    Broadcast, Cast, Compare, Gather, Iota, MatMul, Permute, Reduce, Reshape, ScatterAdd,
+)  # fmt: skip
 from needle.compiler.primitives_base import INT32
-from needle.compiler.simplify_rewriter import Rewriter, stretched_axes
+from needle.compiler.simplify_rewriter import Rewriter, stretched_axes, under
 
 SMALL_INTEGERS = frozenset(map(np.dtype, ("bool", "int8", "uint8", "int16", "uint16", "int32")))
 
@@ -108,9 +99,7 @@ def one_hot_in_32_bits(p: Compare, node: Node, make: Rewriter) -> Node | None:
     parts = _one_hot_parts(node) if p.fn in ("eq", "ne") else None
     if parts is None or node.inputs[0].dtype.itemsize < 8 or node.shape[-1] >= 2**31 - 1:
         return None
-    index, inner = parts[0], parts[0]
-    while isinstance(inner.primitive, Reshape):
-        inner = inner.inputs[0]
+    index, inner = parts[0], under(parts[0], Reshape)
     if not (isinstance(inner.primitive, Cast) and inner.inputs[0].dtype in SMALL_INTEGERS):
         if index.dtype.kind == "i":
             index = make.binary("max", index, make.full(-1, index))

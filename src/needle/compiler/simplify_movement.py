@@ -10,18 +10,11 @@ from collections.abc import Sequence
 
 from needle.compiler.graph import Node
 from needle.compiler.primitives import (
-    Broadcast,
-    Concat,
-    Constant,
-    Flip,
-    Pad,
-    Permute,
-    Primitive,
-    Reduce,
-    Reshape,
-    Slice,
-)
-from needle.compiler.simplify_rewriter import Rewriter, matching_groups, scalar, stretched_axes
+    Broadcast, Concat, Constant, Flip, Pad, Permute, Primitive, Reduce, Reshape, Slice,
+)  # fmt: skip
+from needle.compiler.simplify_rewriter import (
+    Rewriter, matching_groups, scalar, stretched_axes, under,
+)  # fmt: skip
 
 Shape = tuple[int, ...]
 
@@ -215,7 +208,7 @@ def concat_of_slices(p: Concat, node: Node, make: Rewriter) -> Node | None:
     cuts: list[Slice] = []
     base = None
     for x in node.inputs if p.axis == 0 else ():
-        part = x.inputs[0] if isinstance(x.primitive, Reshape) else x
+        part = under(x, Reshape)
         cut = part.primitive
         if not isinstance(cut, Slice) or cut.steps[0] != 1:
             return None

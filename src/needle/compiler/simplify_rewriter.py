@@ -1,7 +1,8 @@
 """The engine of the simplifier: builds nodes, each once, in the form the rules leave them in.
 
 Every node goes through `Rewriter.__call__`: equal primitives on equal inputs give one node (common
-subexpressions), and each new node is offered to the rules of its primitive. A rule gets the
+subexpressions), and each new node is offered to the rules of its primitive's class, those of the
+base classes first. A rule gets the
 primitive, the node and the rewriter; it returns an equal node, built by calling the rewriter again,
 or None. Inputs are in normal form already, so a rule looks a few levels down, and one sweep from
 inputs to outputs is nearly always enough.
@@ -9,6 +10,7 @@ inputs to outputs is nearly always enough.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -58,22 +60,22 @@ class Rewriter(Build):
         found = self._table.get(key)
         if found is not None:
             return found
-        if origin is not None and all(map(_is, inputs, origin.inputs)):
+        if origin is not None and inputs == origin.inputs:
             node = origin
         else:
-            node = Node(primitive, inputs, *primitive.infer(*inputs), self.source)
-        result = self._apply_rules(node)
-        self._table[key] = result
+            node = super().__call__(primitive, *inputs)
+        result = self._table[key] = self._apply_rules(node)
         return result
 
     def _apply_rules(self, node: Node) -> Node:
-        for rule in self.rules.get(type(node.primitive), ()):
+        kinds = reversed(type(node.primitive).__mro__)
+        for rule in itertools.chain.from_iterable(self.rules.get(kind, ()) for kind in kinds):
             new = rule(node.primitive, node, self)
             if new is not None:
                 if (new.shape, new.dtype) != (node.shape, node.dtype):
                     text = f"{type_text(new)} for {type_text(node)}"
-                    raise GraphError(f"simplify: {_name(rule)} gave {text} ({node})")
-                self.fired[_name(rule)] = self.fired.get(_name(rule), 0) + 1
+                    raise GraphError(f"simplify: {rule.__name__} gave {text} ({node})")
+                self.fired[rule.__name__] = self.fired.get(rule.__name__, 0) + 1
                 return new
         return node
 
@@ -99,24 +101,22 @@ class Rewriter(Build):
         return super().constant(value, dtype)
 
 
-def _is(a: object, b: object) -> bool:
-    return a is b
-
-
-def _name(rule: Rule) -> str:
-    return getattr(rule, "__name__", "rule")
-
-
 def scalar(node: Node) -> bool | int | float | None:
     """Return the number that every element of `node` is, None if it is not a constant."""
-    if isinstance(node.primitive, Broadcast):
-        node = node.inputs[0]
-    return node.primitive.value if isinstance(node.primitive, Constant) else None
+    primitive = under(node, Broadcast).primitive
+    return primitive.value if isinstance(primitive, Constant) else None
 
 
 def is_fn(node: Node, *names: str) -> bool:
     """Whether `node` is a unary or binary function of one of the names."""
     return isinstance(node.primitive, Unary | Binary) and node.primitive.fn in names
+
+
+def under(node: Node, *views: type[Primitive]) -> Node:
+    """Return what `node` shows, seen through views of the given kinds."""
+    while isinstance(node.primitive, views):
+        node = node.inputs[0]
+    return node
 
 
 def stretched_axes(node: Node) -> tuple[int, ...]:

@@ -10,11 +10,8 @@ from typing import NamedTuple
 from needle.compiler.graph import Node
 from needle.compiler.primitives import Broadcast, Permute, Reduce, Reshape
 from needle.compiler.simplify_rewriter import (
-    Rewriter,
-    is_fn,
-    matching_groups,
-    stretched_axes,
-)
+    Rewriter, is_fn, matching_groups, stretched_axes,
+)  # fmt: skip
 
 LARGEST_SUM = 16
 """Terms into which one sum is taken apart at most; it keeps the pass linear."""
