@@ -3,7 +3,7 @@
 `import needle as ndl`
 """
 
-from typing import NoReturn
+from typing import Any
 
 from needle import autograd, backend_numpy, data, init, models, nn, ops, optim, testing, training
 from needle.autograd import Tensor, TensorTuple, Value, no_grad
@@ -12,7 +12,7 @@ from needle.backend.device import (
 )  # fmt: skip
 from needle.errors import PrecisionWarning
 from needle.init import ones, ones_like, zeros, zeros_like
-from needle.names import unknown
+from needle.names import lazy
 from needle.ops import *  # noqa: F403  every op is needle's too: one list of them, in ops
 from needle.ops import abs as abs
 from needle.ops import max as max
@@ -23,11 +23,11 @@ __version__ = "0.1.0"
 __all__ = [
     "Device", "NDArray", "PrecisionWarning", "Tensor", "TensorTuple", "Value", "__version__",
     "all_devices", "autograd", "backend_numpy", "cpu", "cpu_numpy", "cuda", "data",
-    "default_device", "fit", "init", "load", "models", "nn", "no_grad", "ones", "ones_like", "ops",
-    "optim", "predict", "save", "summary", "testing", "training", "zeros", "zeros_like",
+    "debug_print", "default_device", "disable_jit", "fit", "init", "jit", "load", "models", "nn", "no_grad", "ones", "ones_like", "ops",
+    "optim", "predict", "save", "set_num_threads", "summary", "testing", "training", "zeros", "zeros_like",
 ]  # fmt: skip
 __all__ += ops.__all__
 
 
-def __getattr__(name: str) -> NoReturn:
-    raise unknown(__name__, name)
+def __getattr__(name: str) -> Any:
+    return lazy(name)

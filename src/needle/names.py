@@ -2,6 +2,17 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import Any
+
+LAZY = {
+    "jit": "needle.compiler.jit",
+    "disable_jit": "needle.compiler.jit",
+    "debug_print": "needle.compiler.jit",
+    "set_num_threads": "needle.settings",
+}
+"""Names of needle that are imported at their first use."""
+
 ELSEWHERE = {
     "needle": {
         "manual_seed": "numpy.random.seed(n)",
@@ -53,6 +64,13 @@ ELSEWHERE = {
         "LinearLR": "optim.lr_scheduler.LinearLR",
     },
 }
+
+
+def lazy(name: str) -> Any:
+    """Return one of needle's names that are imported at first use; AttributeError for any other."""
+    if name not in LAZY:
+        raise unknown("needle", name)
+    return getattr(import_module(LAZY[name]), name)
 
 
 def unknown(module: str, name: str) -> AttributeError:

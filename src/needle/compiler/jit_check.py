@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from needle.compiler.state import State
+from needle.errors import NeedleError
 
 
 class Snapshot:
@@ -41,7 +42,7 @@ def raise_as_eager(state: State, leaves: list[Any], call: Any, error: IndexError
     snapshot = Snapshot(state, leaves)
     try:
         function(*args, **kwargs)
-    except IndexError as eager:
+    except (NeedleError, IndexError) as eager:
         raise eager from None
     finally:
         snapshot.restore()

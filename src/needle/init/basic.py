@@ -171,7 +171,10 @@ def one_hot(
     labels = i.realize_cached_data() if isinstance(i, Tensor) else i
     if not hasattr(labels, "dtype"):
         raise DtypeError(f"one_hot: expected a Tensor or an array of labels, got {labels!r:.40}")
-    if isinstance(labels, np.ndarray):
+    extensions = getattr(labels, "__needle_extensions__", None)
+    if extensions is not None:  # traced: the program checks the labels at each call
+        labels = extensions.checked_labels(labels, n)
+    else:
         _check_labels(labels, n)
     # A comparison, not np.eye(n)[labels]: the same for any dtype, and a tracer records it.
     array = labels.reshape((*labels.shape, 1)) == np.arange(n)
