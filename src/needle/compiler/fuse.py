@@ -59,7 +59,7 @@ def fuse(graph: Graph, tied: Iterable[Node] = (), *, fusing: bool = True) -> Fus
         graph = fuse_cross.split(graph, found)
         fuser = _fused(graph, [graph.outputs[k] for k in marked], fusing)
     groups = list(fuser.groups.alive())
-    kept = fuse_memory.kept_nodes(groups, graph, recompute=fusing)
+    kept = fuse_memory.kept_nodes(fuser.groups, graph, recompute=fusing)
     for group in groups:
         group.outputs = [node for node in group.members if node in kept]
     ordered = sorted(groups, key=lambda g: (g.state, g.before.bit_count(), g.number))

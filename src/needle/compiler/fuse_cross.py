@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from needle.compiler.fuse_group import Group, Groups
-from needle.compiler.fuse_rules import Edge, Partial, all_edges, is_reduce, outer_size
+from needle.compiler.fuse_rules import Edge, Partial, is_reduce, outer_size
 from needle.compiler.graph import Build, Graph, Node, rebuild
 from needle.compiler.primitives import Reduce
 
@@ -46,7 +46,7 @@ def _hosts(groups: Groups, group: Group) -> list[Group]:
         return []
     found: dict[Group, None] = {}
     for node in group.members:
-        for source, kind, _ in all_edges(node):
+        for source, kind, _ in groups.edges[node]:
             if source in groups.home:
                 found[groups.home[source]] = None
             if kind == "same" and source.size > 1:
@@ -69,7 +69,7 @@ def _convertible(groups: Groups, group: Group, host: Group, rows: int, columns: 
         after = node in group.outer and not is_reduce(node)
         if is_reduce(node) and not isinstance(node.primitive, Reduce):
             return False
-        for edge in all_edges(node):
+        for edge in groups.edges[node]:
             home = groups.home.get(edge.source)
             if home is group and edge.source in group.outer and not after:
                 return False

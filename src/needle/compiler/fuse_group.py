@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from needle.compiler.fuse_rules import Edge, Pattern, all_edges
+from needle.compiler.fuse_rules import Edge, Pattern
 from needle.compiler.graph import Node
 
 MOST_MEMBERS = 100
@@ -50,6 +50,7 @@ class Groups:
         self._all: list[Group] = []
         self.home: dict[Node, Group] = {}
         self.readers: dict[Node, list[Group]] = {}
+        self.edges: dict[Node, list[Edge]] = {}
 
     def alive(self) -> Iterator[Group]:
         """The groups that were not joined to others."""
@@ -65,6 +66,7 @@ class Groups:
         """Put a node into a group."""
         group.members.append(node)
         self.home[node] = group
+        self.edges[node] = reads
         before = 0
         for source, _, _ in reads:
             readers = self.readers.setdefault(source, [])
@@ -124,7 +126,8 @@ class Groups:
                 if other is not group:
                     other.users.add(group)
         group.users.discard(group)
-        for readers in (self.readers[e.source] for n in gone.members for e in all_edges(n)):
+        for source in {e.source for n in gone.members for e in self.edges[n]}:
+            readers = self.readers[source]
             readers[:] = dict.fromkeys(group if g is gone else g for g in readers)
         group.before &= mask
         self._depend(group, gone.before & mask)

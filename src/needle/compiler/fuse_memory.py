@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from needle.compiler.fuse_group import Group
-from needle.compiler.fuse_rules import HEAVY, all_edges, is_map, stored_operands
+from needle.compiler.fuse_group import Group, Groups
+from needle.compiler.fuse_rules import HEAVY, is_map, stored_operands
 from needle.compiler.graph import Graph, Node
 from needle.compiler.lower_schedule import storage
 from needle.compiler.primitives import Random
@@ -33,15 +33,15 @@ class Recipe(NamedTuple):
 class _Keeper:
     """Decides node by node, in order: what is kept is a leaf of all later recipes."""
 
-    def __init__(self, groups: list[Group], graph: Graph) -> None:
-        self.home = {n: g for g in groups for n in g.members}
+    def __init__(self, groups: Groups, graph: Graph) -> None:
+        self.home, self.edges = groups.home, groups.edges
         self.kept = {storage(n) for n in graph.outputs} | set(graph.inputs)
         self.recipes: dict[Node, Recipe] = {}
         self.readers: dict[Node, list[Group]] = {}
-        self.reads: dict[Group, set[Node]] = {g: set() for g in groups}
+        self.reads: dict[Group, set[Node]] = {g: set() for g in groups.alive()}
         for node, group in self.home.items():
             stored = stored_operands(node)
-            for source, _, _ in all_edges(node):
+            for source, _, _ in self.edges[node]:
                 if self.home.get(source) is not group:
                     self.readers.setdefault(source, []).append(group)
                     if source not in self.home or not is_map(source):
@@ -80,7 +80,7 @@ class _Keeper:
         leaves: set[Node] = set()
         nodes = {node}
         heavy = node.primitive.name in HEAVY
-        for source, _, _ in all_edges(node):
+        for source, _, _ in self.edges[node]:
             recipe = self.recipes.get(source)
             if recipe is None or self._dear(source, recipe):
                 leaves.add(source)
@@ -109,9 +109,9 @@ def _bytes(nodes: Iterable[Node]) -> int:
     return sum(n.size * n.dtype.itemsize for n in nodes)
 
 
-def kept_nodes(groups: Iterable[Group], graph: Graph, *, recompute: bool) -> set[Node]:
+def kept_nodes(groups: Groups, graph: Graph, *, recompute: bool) -> set[Node]:
     """All nodes that have a buffer: inputs, outputs, and what a group must read of another."""
-    keeper = _Keeper(list(groups), graph)
+    keeper = _Keeper(groups, graph)
     for node in graph.nodes():
         if node in keeper.home:
             keeper.decide(node, recompute)

@@ -11,7 +11,6 @@ from collections.abc import Iterable
 from needle.compiler.fuse_rules import (
     Edge,
     Partial,
-    all_edges,
     is_reduce,
     outer_size,
     reduce_pattern,
@@ -36,7 +35,7 @@ def _neighbours(groups: Groups, group: Group) -> list[Group]:
     """Groups that feed a group, and those that read arrays it reads."""
     found: dict[Group, None] = {}
     for node in group.members:
-        for source, kind, _ in all_edges(node):
+        for source, kind, _ in groups.edges[node]:
             if source in groups.home and kind != "stored":
                 found[groups.home[source]] = None
             if kind == "same" and source.size > 1:
@@ -62,7 +61,7 @@ def _fits(groups: Groups, first: Group, second: Group) -> bool:
 def _in_step(groups: Groups, reader: Group, other: Group, pattern: object) -> bool:
     """Whether all that `reader` reads of `other` is read in the loops' own order."""
     for node in reader.members:
-        for edge in all_edges(node):
+        for edge in groups.edges[node]:
             if groups.home.get(edge.source) is other and not aligned(
                 edge, node, node in reader.outer, edge.source in other.outer, pattern
             ):

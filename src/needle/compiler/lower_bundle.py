@@ -180,7 +180,8 @@ class FlatWork:
     @property
     def bytes_moved(self) -> int:
         """Bytes that must be read or written once, for each element."""
-        return replace(self.work, nest=replace(self.work.nest, space=(1,))).bytes_moved
+        one, two = (replace(self.work, nest=replace(self.work.nest, space=(n,))) for n in (1, 2))
+        return two.bytes_moved - one.bytes_moved
 
     @property
     def flops(self) -> int:

@@ -47,7 +47,9 @@ def layout(nest: Nest, target: Target) -> Layout:
     vector = rank - 1 if rank else None
     reduces = any(i.op in ("reduce", "arg") for i in nest.instructions)
     chunks = {s.chunk for s in nest.stores if s.combine}
-    swept = nest.inner if reduces or chunks else tuple(a == vector and rank > 1 for a in range(rank))
+    swept = (
+        nest.inner if reduces or chunks else tuple(a == vector and rank > 1 for a in range(rank))
+    )
     if chunks and vector is not None and not nest.inner[vector]:
         swept, vector = nest.inner, None  # blocks of rows are summed one by one
     width = 1 if vector is None else _width(nest, target, nest.space[vector], swept[vector])
