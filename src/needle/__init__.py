@@ -23,8 +23,9 @@ __version__ = "0.1.0"
 __all__ = [
     "Device", "NDArray", "PrecisionWarning", "Tensor", "TensorTuple", "Value", "__version__",
     "all_devices", "autograd", "backend_numpy", "cpu", "cpu_numpy", "cuda", "data",
-    "debug_print", "default_device", "disable_jit", "fit", "init", "jit", "load", "models", "nn", "no_grad", "ones", "ones_like", "ops",
-    "optim", "predict", "save", "set_num_threads", "summary", "testing", "training", "zeros", "zeros_like",
+    "debug_print", "default_device", "disable_jit", "fit", "init", "jit", "load", "models", "nn",
+    "no_grad", "ones", "ones_like", "ops", "optim", "predict", "save", "set_num_threads",
+    "summary", "testing", "training", "zeros", "zeros_like",
 ]  # fmt: skip
 __all__ += ops.__all__
 
