@@ -174,10 +174,10 @@ def test_state_dict_holds_copies():
     model = nn.Sequential(nn.Linear(2, 1), nn.BatchNorm1d(1))
     state = model.state_dict()
     before = {name: array.copy() for name, array in state.items()}
+    model.modules[1].weight.cached_data[:] = 7  # a write into the storage itself
     opt = ndl.optim.SGD(model.parameters(), lr=1.0)
     model(np.array([[1.0, 2.0], [3.0, 5.0]], "float32")).sum().backward()
     opt.step()
-    model.modules[1].weight.cached_data[:] = 7  # also a write into the storage itself
     assert all(type(a) is np.ndarray for a in state.values())
     for name, array in before.items():
         np.testing.assert_array_equal(state[name], array)
