@@ -160,12 +160,14 @@ def piece_of(work: AnyWork | Bundle, pointers: int) -> Piece:
 
 def _is_flat(work: NestWork) -> bool:
     nest = work.nest
+    if len(nest.space) != 1:
+        return False
     affines = [i.affine for i in nest.instructions if i.affine is not None]
     affines += [s.affine for s in nest.stores]
     plain = all(a.const == 0 and not a.dynamic and a.coefs[0] in (0, 1) for a in affines)
     guarded = any(i.guards or i.op in ("reduce", "arg") for i in nest.instructions)
     fits = UNIT % work.plan.width == 0
-    return len(nest.space) == 1 and plain and not guarded and fits and not work.fallible
+    return plain and not guarded and fits and not work.fallible
 
 
 @dataclass(frozen=True)
