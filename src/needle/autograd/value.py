@@ -289,7 +289,7 @@ def _as_value(op: Op, x: Any, inputs: Sequence[Any]) -> Value:
         return x
     kind = x.dtype.kind if isinstance(x, np.ndarray | np.generic) else "f"
     if kind in "biuf" and isinstance(x, NUMBERS):
-        return Tensor.make_const(number_as_array(op.name, x, common_dtype(inputs)))
+        return Tensor.make_const(number_as_array(op, x, common_dtype(inputs)))
     if kind in "biuf" and hasattr(x, "__array_namespace__"):
         return Tensor.make_const(np.asarray(x) if isinstance(x, np.ndarray) else x)
     what = f"{x.dtype} {type(x).__name__}" if hasattr(x, "dtype") else type(x).__name__
@@ -306,14 +306,19 @@ def common_dtype(inputs: Sequence[Any]) -> np.dtype:
     return np.result_type(*dtypes, *numbers)
 
 
-def number_as_array(op: str, x: Any, dtype: np.dtype) -> np.ndarray:
+def number_as_array(op: Op, x: Any, dtype: np.dtype) -> np.ndarray:
     """Return a number as a 0-d array; ArgumentError where it does not fit the dtype."""
+    x = x.item() if isinstance(x, np.generic) else x
     try:
         data = np.asarray(x, dtype=dtype)
     except OverflowError as error:
-        raise ArgumentError(f"{op}: {error}; convert the Tensor to a wider dtype") from error
+        data = np.asarray(x)
+        if op.differentiable:  # comparisons have an answer for a number out of range
+            raise ArgumentError(
+                f"{op.name}: {error}; convert the Tensor to a wider dtype"
+            ) from error
     if data.dtype.kind not in "biuf":
-        raise ArgumentError(f"{op}: {x!r:.60} does not fit any dtype of NumPy")
+        raise ArgumentError(f"{op.name}: {x!r:.60} is too large for any dtype of NumPy")
     return data
 
 

@@ -57,7 +57,7 @@ def _widened(b: Any, a: Any) -> Any:
         return b  # the op below says what is wrong with it
     dtype = common_dtype((a, b))
     if isinstance(b, NUMBERS):
-        return number_as_array("subtract", b, dtype)
+        return number_as_array(Negate(), b, dtype)
     return b if b.dtype.kind == "f" or b.dtype == dtype else cast(b, dtype)
 
 
@@ -157,6 +157,8 @@ def divide(a: Any, b: Any) -> Tensor:
     >>> ops.divide(ndl.Tensor([1.0]), ndl.Tensor([4.0]))
     needle.Tensor([0.25])
     """
+    if isinstance(a, NUMBERS) and getattr(b, "dtype", _FLOAT).kind != "f":
+        a = float(a)  # -2 is no uint8, and the result is floating anyway
     return EWiseDiv()(a, b)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from needle.autograd.tensor import Tensor, TensorOp
-from needle.ops.arguments import as_floating, resolve_axes
+from needle.ops.arguments import as_floating, reduced_axes, resolve_axes
 from needle.ops.elementwise import exp
 from needle.ops.reduce import Reduction, summation
 
@@ -47,6 +47,7 @@ class LogSoftmax(TensorOp):
         self.axis = axis
 
     def compute(self, a: Any) -> Any:
+        reduced_axes(self.name, self.axis, len(a.shape))
         xp, a = a.__array_namespace__(), as_floating(a)
         shifted = a - xp.max(a, axis=self.axis, keepdims=True)
         return shifted - xp.log(xp.sum(xp.exp(shifted), axis=self.axis, keepdims=True))
@@ -61,7 +62,7 @@ def logsoftmax(a: Any, axis: int = 1) -> Tensor:
     >>> ops.logsoftmax(ndl.Tensor([[0.0, 0.0]])).numpy().round(4).tolist()
     [[-0.6931, -0.6931]]
     """
-    return LogSoftmax(axis)(a)
+    return LogSoftmax(resolve_axes("logsoftmax", axis))(a)
 
 
 class Softmax(TensorOp):
@@ -73,6 +74,7 @@ class Softmax(TensorOp):
         self.axis = axis
 
     def compute(self, a: Any) -> Any:
+        reduced_axes(self.name, self.axis, len(a.shape))
         xp, a = a.__array_namespace__(), as_floating(a)
         z = xp.exp(a - xp.max(a, axis=self.axis, keepdims=True))
         return z / xp.sum(z, axis=self.axis, keepdims=True)
@@ -87,4 +89,4 @@ def softmax(a: Any, axis: int = -1) -> Tensor:
     >>> ops.softmax(ndl.Tensor([[0.0, 0.0]]))
     needle.Tensor([[0.5 0.5]])
     """
-    return Softmax(axis)(a)
+    return Softmax(resolve_axes("softmax", axis))(a)

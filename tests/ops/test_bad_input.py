@@ -1,0 +1,160 @@
+"""Wrong shapes, ranks, dtypes, axes, indices: the error's class, the op's name and the shapes."""
+
+import re
+
+import numpy as np
+import pytest
+
+import needle as ndl
+from needle import autograd, ops
+from needle.errors import ArgumentError, DtypeError, IndexRangeError, NeedleError, ShapeError
+
+M = np.arange(6.0).reshape(2, 3)  # every t below is a Tensor of this
+B = np.ones((4, 3, 2))
+
+BAD = {
+    # broadcasting
+    "add": (lambda t: t + np.ones(4), ShapeError, "add: .*float64(2, 3), float64(4,)"),
+    "subtract": (lambda t: t - np.ones((3, 2)), ShapeError, "add: .*(2, 3), float64(3, 2)"),
+    "multiply": (lambda t: ops.multiply(t, np.ones(2)), ShapeError, "multiply: .*(2, 3)"),
+    "divide": (lambda t: t / np.ones(2), ShapeError, "divide: .*(2, 3)"),
+    "power": (lambda t: t ** np.ones(2), ShapeError, "power: .*(2, 3)"),
+    "maximum": (lambda t: ops.maximum(t, np.ones(2)), ShapeError, "maximum: .*(2, 3)"),
+    "minimum": (lambda t: ops.minimum(t, np.ones(2)), ShapeError, "minimum: .*(2, 3)"),
+    "less": (lambda t: t < np.ones(2), ShapeError, "less: .*(2, 3)"),
+    "less_equal": (lambda t: t <= np.ones(2), ShapeError, "less_equal: .*(2, 3)"),
+    "equal": (lambda t: ops.equal(t, np.ones(2)), ShapeError, "equal: .*(2, 3)"),
+    "not_equal": (lambda t: ops.not_equal(t, np.ones(2)), ShapeError, "not_equal: .*(2, 3)"),
+    "where": (lambda t: ops.where(t > 0, t, np.ones(2)), ShapeError, "where: .*(2, 3)"),
+    # numbers
+    "add_scalar_many": (lambda t: ops.add_scalar(t, np.ones(3)), ShapeError, "add_scalar: .*(3,)"),
+    "add_scalar_none": (lambda t: ops.add_scalar(t, np.ones(0)), ShapeError, "add_scalar: .*(0,)"),
+    "mul_scalar_tensor": (lambda t: ops.mul_scalar(t, t), DtypeError, "mul_scalar: .*Tensor"),
+    "divide_scalar_text": (lambda t: ops.divide_scalar(t, "2"), DtypeError, "divide_scalar: .*str"),
+    "power_scalar_complex": (
+        lambda t: ops.power_scalar(t, np.complex128(1j)), DtypeError, "power_scalar: .*complex128"
+    ),
+    "clip_tensor": (lambda t: ops.clip(t, t, 1), DtypeError, "clip: .*Tensor"),
+    "integer_power": (
+        lambda t: ndl.Tensor([2, 3]) ** -1, ArgumentError, "power_scalar: Integers to negative"
+    ),
+    "uint8_overflow": (
+        lambda t: ndl.Tensor(np.zeros(2, "uint8")) + 300, ArgumentError, "add_scalar: .*300.*uint8"
+    ),
+    "number_too_large": (lambda t: ops.add(2**70, 1), ArgumentError, "add: .*too large"),
+    # kinds of values
+    "list": (lambda t: t + [1, 2, 3], DtypeError, "add: .*list [1, 2, 3]; .*ndl.Tensor([...])"),  # noqa: RUF005
+    "text": (lambda t: t * "3", DtypeError, "multiply: .*str '3'"),
+    "none": (lambda t: ops.exp(None), DtypeError, "exp: .*NoneType"),
+    "complex": (lambda t: t + np.ones(3, complex), DtypeError, "add: .*complex128"),
+    "complex_number": (lambda t: t + 1j, DtypeError, "add: .*complex"),
+    "objects": (lambda t: ops.log(np.array([None])), DtypeError, "log: .*object"),
+    "dates": (lambda t: ops.relu(np.array(["2020"], "M8")), DtypeError, "relu: .*datetime64"),
+    "gelu": (lambda t: ops.gelu(t, "sigmoid"), ArgumentError, "gelu: .*'sigmoid'"),
+    "negative_bool": (lambda t: -(t > 0), DtypeError, "negate: .*bool(2, 3)"),
+    # axes
+    "sum_axis": (lambda t: t.sum(2), ShapeError, "summation: axis 2 .* 2 axes"),
+    "sum_negative": (lambda t: t.sum((0, -3)), ShapeError, "summation: axis -3"),
+    "sum_twice": (lambda t: t.sum((0, -2)), ShapeError, "summation: an axis is given twice"),
+    "sum_float": (lambda t: t.sum(0.5), ArgumentError, "summation: .*0.5"),
+    "sum_floats": (lambda t: t.sum((0.5,)), ArgumentError, "summation: .*0.5"),
+    "sum_both": (lambda t: t.sum(0, axis=1), ArgumentError, "summation: got both axes=0"),
+    "sum_dim": (lambda t: t.sum(dim=1), ArgumentError, "summation: `dim` is .*write axes=1"),
+    "mean_dim": (lambda t: ops.mean(t, dim=-1), ArgumentError, "mean: .*axes=-1"),
+    "var_dim": (lambda t: t.var(dim=(0, 1)), ArgumentError, "var: .*axes=(0, 1)"),
+    "max_dim": (lambda t: t.max(dim=0), ArgumentError, "max: .*axes=0"),
+    "min_axis": (lambda t: t.min(5), ShapeError, "min: axis 5"),
+    "logsumexp_axis": (lambda t: ops.logsumexp(t, 2), ShapeError, "logsumexp: axis 2"),
+    "logsumexp_dim": (lambda t: ops.logsumexp(t, dim=1), ArgumentError, "logsumexp: .*axes=1"),
+    "max_of_nothing": (lambda t: t[:0].max(), ShapeError, "max: .*float64(0, 3)"),
+    "softmax_axis": (lambda t: ops.softmax(t, 2), ShapeError, "softmax: axis 2"),
+    "softmax_of_number": (lambda t: ops.softmax(1.0), ShapeError, "softmax: axis -1"),
+    "logsoftmax_of_vector": (lambda t: ops.logsoftmax(t[0]), ShapeError, "logsoftmax: axis 1"),
+    "normalize_axis": (lambda t: ops.normalize(t, 2), ShapeError, "normalize: axis 2"),
+    # shapes
+    "reshape": (lambda t: t.reshape(4, 2), ShapeError, "reshape: .*6 elements.*(2, 3).*(4, 2)"),
+    "reshape_inferred": (lambda t: t.reshape(4, -1), ShapeError, "reshape: .*(4, -1)"),
+    "reshape_twice": (lambda t: t.reshape(-1, -1), ShapeError, "reshape: .*(-1, -1)"),
+    "reshape_negative": (lambda t: t.reshape(-2, -3), ShapeError, "reshape: .*(-2, -3)"),
+    "reshape_float": (lambda t: t.reshape(2.0, 3), ShapeError, "reshape: .*ints.*2.0"),
+    "reshape_empty": (lambda t: t[:0].reshape(0, -1), ShapeError, "reshape: .*(0, -1)"),
+    "broadcast": (lambda t: t.broadcast_to((2, 4)), ShapeError, "broadcast_to: .*(2, 3).*(2, 4)"),
+    "broadcast_fewer": (lambda t: t.broadcast_to((3,)), ShapeError, "broadcast_to: .*(2, 3).*(3,)"),
+    "broadcast_text": (lambda t: t.broadcast_to("ab"), ShapeError, "broadcast_to: .*'ab'"),
+    "transpose_one": (lambda t: t.transpose((0,)), ShapeError, "transpose: .*pair.*(0,)"),
+    "transpose_int": (lambda t: t.transpose(1), ShapeError, "transpose: .*pair.*1"),
+    "transpose_range": (lambda t: t.transpose((0, 2)), ShapeError, "transpose: axis 2"),
+    "transpose_vector": (lambda t: t[0].transpose(), ShapeError, "transpose: .*(3,)"),
+    "permute_count": (lambda t: ops.permute(t, (0, 1, 2)), ShapeError, "permute: .*2 axes.*(0, 1"),
+    "permute_twice": (lambda t: ops.permute(t, (0, 0)), ShapeError, "permute: an axis .*twice"),
+    "squeeze": (lambda t: ops.squeeze(t, 0), ShapeError, "squeeze: .*0.*(2, 3)"),
+    "squeeze_axis": (lambda t: ops.squeeze(t, 7), ShapeError, "squeeze: axis 7"),
+    "unsqueeze_axis": (lambda t: ops.unsqueeze(t, 4), ShapeError, "unsqueeze: axis 4"),
+    "concat_shapes": (
+        lambda t: ops.concat([t, B[0]], 0), ShapeError, "concat: .*float64(2, 3), float64(3, 2)"
+    ),
+    "concat_axis": (lambda t: ops.concat([t, t], 2), ShapeError, "concat: .*float64(2, 3)"),
+    "concat_nothing": (lambda t: ops.concat([]), DtypeError, "concat: .*non-empty list"),
+    "concat_tensor": (lambda t: ops.concat(t), DtypeError, "concat: .*list of Tensors"),
+    "matmul": (lambda t: t @ t, ShapeError, "matmul: .*(2, 3) @ (2, 3)"),
+    "matmul_vector": (lambda t: t @ np.ones(2), ShapeError, "matmul: .*(2, 3) @ (2, 1)"),
+    "matmul_batches": (lambda t: ops.matmul(B, B[1:, :2]), ShapeError, "matmul: .*(4, 3, 2)"),
+    "matmul_number": (lambda t: ops.matmul(t, 2.0), ShapeError, "matmul: .*(2, 3) @ ()"),
+    # indices
+    "index_range": (lambda t: t[2], IndexRangeError, "getitem: .*2.*float64(2, 3)"),
+    "index_array": (lambda t: t[np.array([0, -3])], IndexRangeError, "getitem: .*-3.*(2, 3)"),
+    "index_many": (lambda t: t[0, 0, 0], IndexRangeError, "getitem: too many.*float64(2, 3)"),
+    "index_float": (lambda t: t[0.5], DtypeError, "getitem: .*0.5"),
+    "index_floats": (lambda t: t[np.array([0.0])], DtypeError, "getitem: .*array([0.])"),
+    "index_text": (lambda t: t["a"], DtypeError, "getitem: .*'a'"),
+    "index_mask": (lambda t: t[np.array([True])], IndexRangeError, "getitem: .*boolean.*bool(1,)"),
+    "index_shapes": (
+        lambda t: t[[0, 0], [0, 0, 0]], IndexRangeError, "getitem: .*(2,), int64(3,)"
+    ),
+    "assignment": (lambda t: t.__setitem__(0, 1.0), DtypeError, "cannot be assigned"),
+    "gather_rank": (lambda t: ops.gather(t, np.array([0])), ShapeError, "gather: .*2 axes.*(1,)"),
+    "gather_range": (
+        lambda t: ops.gather(t, np.array([[3], [0]]), 1), IndexRangeError, "getitem: .*3.*(2, 3)"
+    ),
+    "gather_axis": (lambda t: ops.gather(t, np.array([[0]]), 2), ShapeError, "gather: axis 2"),
+    "scatter_range": (
+        lambda t: ops.scatter_add((2,), [5], t[0, :1]), IndexRangeError, "scatter_add: .*5"
+    ),
+    "scatter_shapes": (
+        lambda t: ops.scatter_add((4,), [0, 1], t[0]), ShapeError, "scatter_add: .*float64(3,)"
+    ),
+    # tuples
+    "tuple_range": (lambda t: ops.make_tuple(t, t)[2], IndexRangeError, "tuple_get_item: index 2"),
+    "tuple_of_tensor": (lambda t: ops.tuple_get_item(t, 0), DtypeError, "tuple_get_item: .*Tensor"),
+    "tuple_sum": (
+        lambda t: ops.make_tuple(t, t) + ops.make_tuple(t), ShapeError, "TensorTuple .*length 2"
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", sorted(BAD))
+def test_bad_input(case):
+    call, error, text = BAD[case]
+    t = ndl.Tensor(M.copy())
+    random = np.random.get_state()[1].copy()
+    counter = autograd.TENSOR_COUNTER
+    with pytest.raises(error) as caught:
+        call(t)
+    pattern = re.sub(r"([()\[\]])", r"\\\1", text)  # parentheses of shapes are meant as they are
+    assert re.search(pattern, str(caught.value)), str(caught.value)
+    assert isinstance(caught.value, NeedleError)
+    caught.value.__traceback__ = None
+    del caught
+    assert t.numpy().tolist() == M.tolist() and t.grad is None and t.op is None
+    assert (np.random.get_state()[1] == random).all()
+    assert counter == autograd.TENSOR_COUNTER, "the failed call left a Tensor alive"
+
+
+def test_errors_are_the_built_in_ones_too():
+    t = ndl.Tensor(M)
+    for call, kind in [
+        (lambda: t + np.ones(4), ValueError), (lambda: t[5], IndexError),
+        (lambda: t + [1], TypeError), (lambda: t.sum(dim=1), ValueError),  # noqa: RUF005
+    ]:  # fmt: skip
+        with pytest.raises(kind):
+            call()
