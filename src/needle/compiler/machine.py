@@ -10,7 +10,7 @@ import contextlib
 import functools
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -19,6 +19,8 @@ import numpy as np
 from needle import settings
 from needle.compiler import cache
 from needle.compiler.cores import usable_cores
+from needle.compiler.emit import Builder, Module
+from needle.compiler.emit_values import Value
 from needle.compiler.memory import aligned
 from needle.compiler.program import Buffer, Input, Kernel, Program, Step
 from needle.compiler.run import load
@@ -98,7 +100,7 @@ def measure(threads: int, target: Target) -> Limits:
     bandwidth = {}
     for level, size in [*sizes.items(), ("memory", 4 * max(sizes.values()))]:
         used = size if level == "memory" else size // 2
-        bandwidth[level] = max(_bytes_per_second(kind, used, threads, target) for kind in _MOVES)
+        bandwidth[level] = max(_bytes_per_second(n, used, threads, target) for n in (1, 2))
     flops = {dtype: _flops_per_second(dtype, threads, target) for dtype in ("float32", "float64")}
     return Limits(threads, flops, ordered(bandwidth), sizes)
 
@@ -113,112 +115,60 @@ def ordered(bandwidth: dict[str, float]) -> dict[str, float]:
 
 def _flops_per_second(dtype: str, threads: int, target: Target) -> float:
     lanes, accumulators = target.lanes(dtype), min(24, target.registers - 4)
-    vector = f"<{lanes} x {'float' if dtype == 'float32' else 'double'}>"
-    suffix = f"v{lanes}f{32 if dtype == 'float32' else 64}"
-    names = [f"%a{i}" for i in range(accumulators)]
-    phis = [f"  {a} = phi {vector} [%x, %entry], [{a}.n, %loop]" for a in names]
-    work = [
-        f"  {a}.n = call {vector} @llvm.fma.{suffix}({vector} {a}, {vector} %x, {vector} %y)"
-        for a in names
-    ]
-    stores = [f"  store volatile {vector} {a}.n, ptr %scratch" for a in names]
-    text = f"""
-declare {vector} @llvm.fma.{suffix}({vector}, {vector}, {vector})
-define void @fma(ptr %table, i64 %begin, i64 %end, ptr %scratch) {{
-entry:
-  %p = load ptr, ptr %table
-  %x = load {vector}, ptr %p, align 8
-  %y.at = getelementptr {vector}, ptr %p, i64 1
-  %y = load {vector}, ptr %y.at, align 8
-  br label %loop
-loop:
-  %i = phi i64 [0, %entry], [%i.n, %loop]
-{chr(10).join(phis + work)}
-  %i.n = add i64 %i, 1
-  %over = icmp eq i64 %i.n, {FMA_LOOPS}
-  br i1 %over, label %done, label %loop
-done:
-{chr(10).join(stores)}
-  ret void
-}}
-"""
-    data = np.full(2 * lanes, 0.5, dtype)
-    seconds = _fastest("fma", text, [data], threads)
+    b = _kernel(target)
+    table, _, _, scratch = b.arguments
+    data = b.load(table, 0, "ptr")
+    x, y = (b.load(data, i * lanes, dtype, lanes) for i in range(2))
+    with b.loop(0, FMA_LOOPS, carry=[x] * accumulators) as loop:
+        loop.next(*(b.fma(a, x, y) for a in loop.carried))
+    _keep(b, loop.results, scratch)
+    seconds = _fastest(b, [np.full(2 * lanes, 0.5, dtype)], threads)
     return 2.0 * FMA_LOOPS * accumulators * lanes * threads / seconds
 
 
-_MOVES = ("read", "copy")
-
-
-def _bytes_per_second(kind: str, nbytes: int, threads: int, target: Target) -> float:
-    """Read an array, or copy its first half to its second half, over and over, a part a thread."""
+def _bytes_per_second(arrays: int, nbytes: int, threads: int, target: Target) -> float:
+    """Read one array, or copy one of two to the other, over and over, a part a thread."""
     lanes, unroll = target.lanes("int32"), 8
-    step = 4 * lanes * unroll
-    arrays = 1 if kind == "read" else 2
-    part = max(step, nbytes // arrays // threads // step * step)
-    passes = max(1, PASS_BYTES // (part * arrays))
-    text = _move_text(kind, part, passes, lanes, unroll)
-    data = aligned((part * threads * arrays,), "uint8")
-    data[:] = 1
-    blocks = [data[i * part * threads : (i + 1) * part * threads] for i in range(arrays)]
-    seconds = _fastest("move", text, blocks, threads)
-    return part * arrays * threads * passes / seconds
+    step = lanes * unroll
+    part = max(step, nbytes // 4 // arrays // threads // step * step)
+    passes = max(1, PASS_BYTES // (4 * part * arrays))
+    b = _kernel(target)
+    table, begin, _, scratch = b.arguments
+    parts = [b.address(b.load(table, i, "ptr"), begin * part, "int32") for i in range(arrays)]
+    sums = [b.zeros("int32", lanes)] * (unroll if arrays == 1 else 0)
+    with b.loop(0, passes):
+        with b.loop(0, part, step, sums) as loop:
+            places = [loop.index + i * lanes for i in range(unroll)]
+            vectors = [b.load(parts[0], at, "int32", lanes) for at in places]
+            if arrays == 1:
+                loop.next(*map(b.or_, loop.carried, vectors))
+            else:
+                for vector, at in zip(vectors, places, strict=True):
+                    b.store(vector, parts[1], at)
+        _keep(b, loop.results, scratch)
+    data = [aligned((part * threads,), "int32") for _ in range(arrays)]
+    for block in data:
+        block[:] = 1
+    return 4 * part * arrays * threads * passes / _fastest(b, data, threads)
 
 
-def _move_text(kind: str, part: int, passes: int, lanes: int, unroll: int) -> str:
-    vector = f"<{lanes} x i32>"
-    names, lines = range(unroll), []
-    for i in names:
-        lines += [
-            f"  %o{i} = add nuw i64 %at, {4 * lanes * i}",
-            f"  %p{i} = getelementptr i8, ptr %source, i64 %o{i}",
-            f"  %v{i} = load {vector}, ptr %p{i}, align 4",
-        ]
-        if kind == "read":
-            lines.append(f"  %a{i}.n = or {vector} %a{i}, %v{i}")
-        else:
-            lines += [
-                f"  %q{i} = getelementptr i8, ptr %target, i64 %o{i}",
-                f"  store {vector} %v{i}, ptr %q{i}, align 4",
-            ]
-    reads = kind == "read"
-    phis = [f"  %a{i} = phi {vector} [zeroinitializer, %pass], [%a{i}.n, %loop]" for i in names]
-    keep = [f"  store volatile {vector} %a{i}.n, ptr %scratch, align 4" for i in names]
-    second = "" if reads else "  %t.at = getelementptr ptr, ptr %table, i64 1\n"
-    second += "" if reads else "  %t = load ptr, ptr %t.at\n"
-    second += "" if reads else "  %target = getelementptr i8, ptr %t, i64 %low\n"
-    return f"""
-define void @move(ptr %table, i64 %begin, i64 %end, ptr %scratch) {{
-entry:
-  %low = mul i64 %begin, {part}
-  %s = load ptr, ptr %table
-  %source = getelementptr i8, ptr %s, i64 %low
-{second}  br label %pass
-pass:
-  %n = phi i64 [0, %entry], [%n.next, %after]
-  br label %loop
-loop:
-  %at = phi i64 [0, %pass], [%at.next, %loop]
-{chr(10).join((phis if reads else []) + lines)}
-  %at.next = add nuw i64 %at, {4 * lanes * unroll}
-  %over = icmp eq i64 %at.next, {part}
-  br i1 %over, label %after, label %loop
-after:
-{chr(10).join(keep if reads else [])}
-  %n.next = add i64 %n, 1
-  %enough = icmp eq i64 %n.next, {passes}
-  br i1 %enough, label %done, label %pass
-done:
-  ret void
-}}
-"""
+def _kernel(target: Target) -> Builder:
+    parameters = [("table", "ptr"), ("begin", "int64"), ("end", "int64"), ("scratch", "ptr")]
+    return Module(target).function("measured", parameters, linkage="")
 
 
-def _fastest(name: str, text: str, arrays: list[np.ndarray], threads: int) -> float:
+def _keep(b: Builder, values: Iterable[Value], scratch: Value) -> None:
+    """Store what was computed, so that it has to be."""
+    for i, x in enumerate(values):
+        b.store(x, scratch, i * x.width)
+
+
+def _fastest(b: Builder, arrays: list[np.ndarray], threads: int) -> float:
     """Seconds of the fastest of some runs with one block a thread."""
+    b.ret()
     program = Program(
-        kernels=(Kernel(name, text, scratch=128),),
-        steps=(Step(name, tuple(Buffer("input", i) for i in range(len(arrays))), threads),),
+        kernels=(Kernel(b.name, b.module.text(), scratch=4096),),
+        steps=(Step(b.name, tuple(Buffer("input", i) for i in range(len(arrays))), threads),),
         inputs=tuple(Input(array.shape, str(array.dtype)) for array in arrays),
     )
     with settings.override(num_threads=threads, exact_threads=True):
