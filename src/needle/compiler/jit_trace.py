@@ -452,7 +452,7 @@ def _collect_slots(tracer: StepTracer, held: list[dict[Any, Any]]) -> None:
     for number, (holder, before) in enumerate(zip(state.holders, held, strict=True)):
         now = dict(holder.items())
         if isinstance(holder.target, list) and len(now) != len(before):
-            _refuse(holder, "", f"a list of {len(before)}", f"a list of {len(now)}")
+            _refuse(holder, "", _Size(len(before)), _Size(len(now)))
         for key, old in before.items():
             if key not in now:
                 _refuse(holder, key, old, "nothing")
@@ -505,6 +505,11 @@ def _refuse(holder: Holder, key: Any, old: Any, new: Any) -> None:
         "Tensors, and numbers of optimizers and schedules, would change only while tracing; return "
         "the value and change it outside"
     )
+
+
+class _Size(int):
+    def __repr__(self) -> str:
+        return f"a list of {int(self)}"
 
 
 def _text(x: Any) -> str:

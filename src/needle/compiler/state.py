@@ -326,7 +326,9 @@ def _style(value: Any) -> str:
 def _methods(kind: type) -> Iterator[FunctionType]:
     """Yield the functions of the user's classes that a class is made of."""
     for base in kind.__mro__:
-        for function in vars(base).values():
+        for name, function in vars(base).items():
+            if name == "__init__":  # it ran before
+                continue
             function = getattr(function, "__func__", getattr(function, "fget", function))
             if isinstance(function, FunctionType) and is_user_code(function.__code__):
                 yield function

@@ -1,0 +1,539 @@
+"""What `needle.jit` promises about state, row by row (docs: what jit promises)."""
+
+import gc
+import weakref
+
+import numpy as np
+import pytest
+
+import needle as ndl
+from needle import init, nn, ops, optim
+from needle.compiler import jit_native
+from needle.errors import IndexRangeError, TraceError
+
+
+@pytest.fixture(params=["interpreter", "native"])
+def jit(request):
+    """`ndl.jit` on both executors: the interpreter says what is right, native code must agree."""
+
+    def make(function=None, **options):
+        if function is None:
+            return lambda f: make(f, **options)
+        compiled = ndl.jit(function, **options)
+        if request.param == "interpreter":
+            compiled.compile = jit_native.interpret
+        return compiled
+
+    return make
+
+
+def count(step):
+    """Programs traced so far."""
+    return len(step.history.notes.get("traced", ())) + step.history.retraces
+
+
+X = np.random.default_rng(0).standard_normal((6, 3)).astype("float32")
+
+
+def small():
+    np.random.seed(3)
+    return nn.Linear(3, 2)
+
+
+# ---- Tensors that exist before the call
+
+
+def test_load_state_dict_between_calls_is_seen(jit):
+    model, other = small(), nn.Linear(3, 2)
+    f = jit(lambda x: model(x))
+    f(X)
+    model.load_state_dict(other.state_dict())
+    np.testing.assert_allclose(f(X).numpy(), other(X).numpy(), rtol=1e-6)
+    assert count(f) == 1
+
+
+def test_rebound_attribute_is_seen(jit):
+    bn = nn.BatchNorm1d(3).eval()
+    f = jit(lambda x: bn(x))
+    before = f(X).numpy()
+    bn.running_mean = init.ones(3)
+    np.testing.assert_allclose(f(X).numpy(), bn(X).numpy(), rtol=1e-5, atol=1e-6)
+    assert not np.allclose(before, f(X).numpy())
+    assert count(f) == 1
+
+
+def test_eager_step_in_between_is_seen(jit):
+    eager, compiled = (make_step(np.random.seed(5)) for _ in range(2))
+    step = jit(compiled[0])
+    for i in range(4):
+        a = eager[0](X)
+        b = compiled[0](X) if i == 2 else step(X)
+        np.testing.assert_allclose(b.numpy(), a.numpy(), rtol=1e-5)
+    assert count(step) == 1
+    for p, q in zip(eager[1].parameters(), compiled[1].parameters(), strict=True):
+        np.testing.assert_allclose(q.numpy(), p.numpy(), rtol=1e-5, atol=1e-6)
+
+
+def make_step(_, kind=optim.Adam):
+    np.random.seed(7)
+    model = nn.Sequential(nn.Linear(3, 4, bias=False), nn.BatchNorm1d(4), nn.ReLU(), nn.Linear(4, 1))
+    opt = kind(model.parameters(), lr=0.05)
+
+    def step(x):
+        opt.reset_grad()
+        loss = (model(x) ** 2).mean()
+        loss.backward()
+        opt.step()
+        return loss
+
+    return step, model, opt
+
+
+@pytest.mark.parametrize("holder", ["list", "dict", "cell", "global", "default", "self"])
+def test_every_kind_of_slot_is_looked_up_at_each_call(jit, holder):
+    first, second = ndl.Tensor([1.0, 2.0]), ndl.Tensor([5.0, 7.0])
+    f, rebind = slot_of(holder, first)
+    f = jit(f)
+    assert f().tolist() == [2.0, 4.0]
+    first.cached_data = np.array([3.0, 3.0])
+    assert f().tolist() == [6.0, 6.0]
+    if rebind:
+        rebind(second)
+        assert f().tolist() == [10.0, 14.0]
+    assert count(f) == 1
+
+
+GLOBAL = None
+
+
+def slot_of(holder, tensor):
+    global GLOBAL
+    if holder == "list":
+        things = [tensor]
+        return lambda: things[0] * 2, lambda new: things.__setitem__(0, new)
+    if holder == "dict":
+        table = {"a": tensor}
+        return lambda: table["a"] * 2, lambda new: table.__setitem__("a", new)
+    if holder == "cell":
+
+        def rebind(new):
+            nonlocal tensor
+            tensor = new
+
+        return lambda: tensor * 2, rebind
+    if holder == "global":
+        GLOBAL = tensor
+        return lambda: GLOBAL * 2, lambda new: globals().__setitem__("GLOBAL", new)
+    if holder == "default":
+        return lambda t=tensor: t * 2, None
+
+    class Agent:
+        def __init__(self):
+            self.t = tensor
+
+        def act(self):
+            return self.t * 2
+
+    agent = Agent()
+    return agent.act, lambda new: setattr(agent, "t", new)
+
+
+# ---- slots rebound inside
+
+
+def test_running_estimates_and_moments_hold_the_new_values(jit):
+    a, b = make_step(0), make_step(0)
+    step = jit(b[0])
+    for _ in range(3):
+        a[0](X), step(X)
+    for key, value in a[1].state_dict().items():
+        np.testing.assert_allclose(b[1].state_dict()[key], value, rtol=1e-5, atol=1e-6)
+    for key, value in a[2].state_dict().items():
+        np.testing.assert_allclose(b[2].state_dict()[key], value, rtol=1e-5, atol=1e-7)
+    assert count(step) == 1
+
+
+def test_raw_arrays_in_an_optimizers_dict_are_state(jit):
+    class Momentum:
+        def __init__(self, params):
+            self.params, self.rate, self.steps = params, 0.1, 0
+            self.u = {p: np.zeros(p.shape, "float32") for p in params}
+
+        def step(self):
+            self.steps += 1
+            for p in self.params:
+                self.u[p] = 0.9 * self.u[p] + p.grad.cached_data
+                p.cached_data = p.cached_data - self.rate * self.u[p]
+
+    def run(wrap):
+        p = nn.Parameter(init.ones(3))
+        opt = Momentum([p])
+
+        @wrap
+        def step(x):
+            ((p * x) ** 2).sum().backward()
+            opt.step()
+
+        for _ in range(3):
+            step(X[0])
+        return p.numpy(), opt.u[p], opt.steps, step
+
+    p, u, steps, _ = run(lambda f: f)
+    q, v, again, step = run(jit)
+    np.testing.assert_allclose(q, p, rtol=1e-5)
+    np.testing.assert_allclose(v, u, rtol=1e-5)
+    assert again == steps == 3 and type(v) is np.ndarray and count(step) == 1
+
+
+def test_two_slots_with_one_array_are_two_inputs(jit):
+    class Two(nn.Module):
+        def __init__(self):
+            super().__init__()
+            zero = np.zeros(2, "float32")
+            self.m, self.v = zero, zero
+
+        def forward(self, x):
+            self.m = self.m + x.cached_data
+            self.v = self.v + 2 * x.cached_data
+            return ndl.Tensor.make_const(self.m + self.v)
+
+    module = Two()
+    f = jit(module)
+    x = ndl.Tensor(np.ones(2, "float32"), requires_grad=False)
+    assert [f(x).tolist() for _ in range(3)] == [[3, 3], [6, 6], [9, 9]]
+    assert module.v.tolist() == [6, 6]
+
+
+# ---- a slot made inside
+
+
+def test_state_made_at_the_first_step_traces_once_more(jit):
+    class Lazy(optim.Optimizer):
+        def __init__(self, params):
+            super().__init__(params)
+            self.u = {}
+
+        def step(self):
+            for p in self.params:
+                g = p.grad.cached_data
+                self.u[p] = g if p not in self.u else 0.5 * self.u[p] + g
+                p.cached_data = p.cached_data - 0.1 * self.u[p]
+
+    def run(wrap):
+        p = nn.Parameter(init.ones(3))
+        opt = Lazy([p])
+
+        @wrap
+        def step(x):
+            ((p * x) ** 2).sum().backward()
+            opt.step()
+
+        for _ in range(4):
+            step(X[0])
+        return p.numpy(), step
+
+    (p, _), (q, step) = run(lambda f: f), run(jit)
+    np.testing.assert_allclose(q, p, rtol=1e-5)
+    assert count(step) == 2
+    assert "u[...]: this program serves one call" in step.history.notes["made inside"][0]
+
+
+def test_needles_own_optimizers_trace_once(jit):
+    for kind in (optim.SGD, optim.Adam, optim.AdamW):
+        step = jit(make_step(0, kind)[0])
+        step(X), step(X)
+        assert count(step) == 1
+
+
+# ---- numbers on optimizers and schedules
+
+
+def test_rates_and_counters_are_read_at_each_call(jit):
+    a, b = make_step(0), make_step(0)
+    step = jit(b[0])
+    for rate in (0.05, 0.01, 0.2):
+        a[2].lr = b[2].lr = rate
+        a[0](X), step(X)
+    assert b[2].t == 3 and type(b[2].t) is int
+    np.testing.assert_allclose(
+        b[1].parameters()[0].numpy(), a[1].parameters()[0].numpy(), rtol=1e-4, atol=1e-6
+    )
+    assert count(step) == 1
+
+
+def test_schedule_inside_the_step(jit):
+    def run(wrap):
+        step, model, opt = make_step(0, optim.SGD)
+        schedule = optim.lr_scheduler.StepLR(opt, step_size=2, gamma=0.5)
+
+        @wrap
+        def both(x):
+            loss = step(x)
+            schedule.step()
+            return loss
+
+        losses = [both(X).item() for _ in range(5)]
+        return losses, opt.lr, schedule.last_epoch, both
+
+    losses, rate, epoch, _ = run(lambda f: f)
+    again, rate2, epoch2, both = run(jit)
+    np.testing.assert_allclose(again, losses, rtol=1e-4)
+    assert (rate2, epoch2) == (rate, epoch)
+    assert count(both) == 1
+
+
+def test_a_comparison_is_guarded_and_both_programs_are_kept(jit):
+    p = nn.Parameter(init.ones(2))
+    opt = optim.SGD([p], lr=0.5)
+    f = jit(lambda x: x * 2 if opt.lr > 0.1 else x * 3)
+    x = ndl.Tensor([1.0])
+    results = []
+    for rate in (0.5, 0.4, 0.05, 0.3, 0.01):
+        opt.lr = rate
+        results.append(f(x).item())
+    assert results == [2, 2, 3, 2, 3]
+    assert count(f) == 2
+
+
+def test_float_fixes_the_value_and_warns_at_the_third_retrace(jit):
+    p = nn.Parameter(init.ones(2))
+    opt = optim.SGD([p], lr=0.5)
+    f = jit(lambda x: x * float(opt.lr))
+    x = ndl.Tensor([1.0])
+    for rate in (0.5, 0.25, 0.125):
+        opt.lr = rate
+        assert f(x).item() == rate
+    opt.lr = 0.0625
+    with pytest.warns(UserWarning, match=r"float\(\).*test_jit_semantics_state.py.*np\.cos"):
+        assert f(x).item() == 0.0625
+
+
+def test_numpy_functions_on_numbers_are_recorded(jit):
+    p = nn.Parameter(init.ones(2))
+    opt = optim.SGD([p], lr=0.5)
+    f = jit(lambda x: x * (np.cos(opt.lr) + opt.lr**2))
+    x = ndl.Tensor([1.0])
+    for rate in (0.5, 0.25, 2):
+        opt.lr = rate
+        assert f(x).item() == np.cos(rate) + rate**2
+    assert count(f) == 2  # float, then int
+
+
+# ---- other Python state
+
+
+def test_a_counter_is_an_error_that_names_the_slot(jit):
+    class Counting(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.calls = 3
+
+        def forward(self, x):
+            self.calls += 1
+            return x * 2
+
+    module = Counting()
+    with pytest.raises(TraceError, match=r"changes .*\.calls from 3 to 4"):
+        jit(module)(X)
+    assert module.calls == 3
+
+
+def test_appending_to_a_list_is_an_error(jit):
+    log = [1]
+
+    def f(x):
+        log.append(2)
+        return x
+
+    with pytest.raises(TraceError, match="changes log from a list of 1 to a list of 2"):
+        jit(f)(ndl.Tensor([1.0]))
+    assert log == [1]
+
+
+def test_nonlocal_is_an_error(jit):
+    total = 0
+
+    def f(x):
+        nonlocal total
+        total = total + 1
+        return x
+
+    with pytest.raises(TraceError, match="changes total from 0 to 1"):
+        jit(f)(ndl.Tensor([1.0]))
+    assert total == 0
+
+
+def test_a_value_that_escapes_into_a_foreign_object_is_poisoned(jit):
+    class Foreign:
+        kept = None
+
+    def f(x):
+        Foreign.kept = x * 2
+        return x
+
+    jit(f)(ndl.Tensor([1.0]))
+    with pytest.raises(TraceError, match=r"kept where.*return it|test_jit_semantics_state"):
+        Foreign.kept + 1
+
+
+# ---- gradients
+
+
+def test_grad_holds_that_calls_gradient(jit):
+    p = nn.Parameter(init.ones(3))
+
+    @jit
+    def step(x):
+        (p * x).sum().backward()
+
+    step(X[0])
+    np.testing.assert_allclose(p.grad.numpy(), X[0])
+    first = p.grad
+    step(X[1])
+    np.testing.assert_allclose(p.grad.numpy(), X[1])
+    np.testing.assert_allclose(first.numpy(), X[0])
+
+
+def test_grad_of_an_argument(jit):
+    f = jit(lambda x: (x * x).sum().backward())
+    for row in X[:2]:
+        x = ndl.Tensor(row)
+        f(x)
+        np.testing.assert_allclose(x.grad.numpy(), 2 * row)
+    assert count(f) == 1
+
+
+def test_grad_none_after_reset(jit):
+    p = nn.Parameter(init.ones(2))
+    p.grad = ndl.Tensor([1.0, 1.0])
+    jit(lambda: optim.SGD([p]).reset_grad())()
+    assert p.grad is None
+
+
+def test_accumulation_inside_and_across_calls(jit):
+    p = nn.Parameter(init.ones(3))
+
+    @jit
+    def add(x):
+        (p * x).sum().backward(accumulate=True)
+        (p * x).sum().backward(accumulate=True)
+
+    add(X[0]), add(X[1])
+    np.testing.assert_allclose(p.grad.numpy(), 2 * (X[0] + X[1]), rtol=1e-6)
+    p.grad = None
+    add(X[2])
+    np.testing.assert_allclose(p.grad.numpy(), 2 * X[2], rtol=1e-6)
+
+
+# ---- snapshots
+
+
+def test_snapshots_keep_their_values(jit):
+    step, model, _ = make_step(0)
+    compiled = jit(step)
+    compiled(X)
+    weight, bn = model.parameters()[0], model.modules[1]
+    kept = [weight.data, weight.detach(), bn.running_mean, weight.grad]
+    arrays = [weight.numpy(), bn.running_var.numpy(), weight.grad.numpy()]
+    losses = [compiled(X)]
+    before = [t.numpy().copy() for t in kept] + [a.copy() for a in arrays] + [losses[0].item()]
+    for _ in range(3):
+        losses.append(compiled(X))
+    after = [t.numpy() for t in kept] + arrays + [losses[0].item()]
+    for a, b in zip(before, after, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert len({loss.item() for loss in losses}) == 4
+    assert not np.array_equal(weight.numpy(), kept[0].numpy())
+
+
+# ---- exceptions
+
+
+def test_exceptions_while_tracing_restore_everything(jit):
+    step, model, opt = make_step(0)
+    bn = model.modules[1]
+
+    def broken(x):
+        step(x)
+        model.extra = 5
+        init.rand(2)
+        raise KeyError("boom")
+
+    before = {k: v.copy() for k, v in model.state_dict().items()}
+    state, held, mean = np.random.get_state()[1].copy(), dict(vars(model)), bn.running_mean
+    grads = [p.grad for p in model.parameters()]
+    with pytest.raises(KeyError):
+        jit(broken)(X)
+    for key, value in model.state_dict().items():
+        np.testing.assert_array_equal(value, before[key])
+    assert vars(model) == held and bn.running_mean is mean and opt.t == 0
+    assert [p.grad for p in model.parameters()] == grads == [None] * 5
+    np.testing.assert_array_equal(np.random.get_state()[1], state)
+    assert type(opt.lr) is float
+
+
+def test_a_trace_leaves_no_tensor_alive(jit):
+    step, _, _ = make_step(0)
+    compiled = jit(step)
+    gc.collect()
+    before = ndl.autograd.TENSOR_COUNTER
+    compiled.warmup(X)
+    gc.collect()
+    assert ndl.autograd.TENSOR_COUNTER == before
+
+
+# ---- indices out of range
+
+
+def test_index_out_of_range_raises_as_eager_and_changes_nothing(jit):
+    model = nn.Sequential(nn.Linear(3, 4))
+    loss_fn = nn.SoftmaxLoss()
+    opt = optim.Adam(model.parameters())
+
+    @jit
+    def step(x, y):
+        opt.reset_grad()
+        loss = loss_fn(model(x), y)
+        loss.backward()
+        opt.step()
+        return loss
+
+    good, bad = np.array([0, 1, 2, 3, 0, 1]), np.array([0, 1, 2, 4, 0, 1])
+    step(X, good)
+    before = {k: v.copy() for k, v in model.state_dict().items()}
+    moments = {k: np.copy(v) for k, v in opt.state_dict().items()}
+    with pytest.raises(IndexRangeError, match="one_hot: expected labels from 0 to 3, got 4") as jit_error:
+        step(X, bad)
+    with pytest.raises(IndexRangeError) as eager_error:
+        loss_fn(model(X), bad)
+    assert str(jit_error.value) == str(eager_error.value)
+    for key, value in model.state_dict().items():
+        np.testing.assert_array_equal(value, before[key])
+    for key, value in opt.state_dict().items():
+        np.testing.assert_array_equal(value, moments[key])
+    step(X, good)
+
+
+def test_embedding_index_out_of_range(jit):
+    table = nn.Parameter(init.ones(5, 2))
+    f = jit(lambda i: ops.getitem(table, i))
+    assert f(np.array([0, -1])).shape == (2, 2)
+    for wrong in (5, -6):
+        with pytest.raises(IndexError, match=str(wrong)):
+            f(np.array([0, wrong]))
+    with pytest.raises(IndexError):
+        jit(lambda i, j: ops.getitem(table, (i, j)))(np.array([1]), np.array([2]))
+
+
+def test_a_replaced_function_frees_its_program():
+    def cell():
+        p = nn.Parameter(init.ones(3))
+        f = ndl.jit(lambda x: (p * x).sum())
+        f(X[0])
+        return f
+
+    f = cell()
+    program = weakref.ref(f.latest.executable)
+    f = cell()
+    gc.collect()
+    assert program() is None
