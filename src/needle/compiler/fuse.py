@@ -30,7 +30,7 @@ from needle.compiler.fuse_rules import (
 )
 from needle.compiler.graph import Graph, Node
 from needle.compiler.lower_schedule import storage
-from needle.compiler.primitives import Input, MatMul, Reshape
+from needle.compiler.primitives import Concat, Input, MatMul, Reshape
 
 CROSSING_ROUNDS = 3
 """A reduction taken into a kernel can bring with it the operand of another; two are usual."""
@@ -112,7 +112,8 @@ class Fuser:
                 self._copy(x)
         reads = all_edges(node)
         if not (is_map(node) or is_reduce(node)):
-            self._start("matmul" if isinstance(node.primitive, MatMul) else "special", node, reads)
+            kinds = {MatMul: "matmul", Concat: "concat"}
+            self._start(kinds.get(type(node.primitive), "special"), node, reads)
             return
         for group in self._candidates(node, reads) if self.fusing else ():
             if self._join(group, node, reads):
@@ -164,7 +165,7 @@ class Fuser:
         for masks, which are much smaller than what they are made of.
         """
         alone = all(len(self.users[e.source]) == 1 for e in inside)
-        stored = any(storage(x) is node for u in self._readers(node) for x in stored_operands(u))
+        stored = any(x is node for u in self._readers(node) for x in stored_operands(u))
         small = all(node.dtype.itemsize * 4 <= e.source.dtype.itemsize for e in inside)
         return alone or stored or small or node in self.outputs
 
@@ -180,7 +181,7 @@ class Fuser:
 
 def _level(group: Group, node: Node, inside: list[Edge]) -> str | None:
     """Where in a group a node would be computed, "inner" or "outer"; None if it does not fit."""
-    if group.kind == "special" or (group.kind == "matmul" and not inside):
+    if group.kind in ("special", "concat") or (group.kind == "matmul" and not inside):
         return None
     if is_reduce(node):
         return _reduce_level(group, node, inside)

@@ -17,7 +17,7 @@ import numpy as np
 
 from needle.compiler.graph import Node, Shape
 from needle.compiler.lower_index import VIEWS
-from needle.compiler.lower_schedule import storage
+from needle.compiler.lower_schedule import anchor
 from needle.compiler.primitives import (
     ArgReduce,
     Primitive,
@@ -37,7 +37,7 @@ from needle.compiler.primitives_base import Signature, Typed
 
 Pattern = tuple[tuple[int, bool], ...]
 NO_PATTERN: Pattern = ()
-FEW_PIECES = 64
+FEW_PIECES = 4
 """Concatenations of at most so many pieces are selects inside a loop nest."""
 
 HEAVY = frozenset(
@@ -156,8 +156,9 @@ def edges(node: Node) -> Iterator[Edge]:
 def stored_operands(node: Node) -> list[Node]:
     """The operands that must lie in memory as they are: a kernel addresses them as a whole."""
     if isinstance(node.primitive, Gather):
-        return [storage(node.inputs[0])]
-    return [] if is_map(node) or is_reduce(node) or is_view(node) else [*map(storage, node.inputs)]
+        return [anchor(node.inputs[0])[0]]
+    pulled = isinstance(node.primitive, Concat) or is_map(node) or is_reduce(node) or is_view(node)
+    return [] if pulled else [anchor(x)[0] for x in node.inputs]
 
 
 def all_edges(node: Node) -> list[Edge]:

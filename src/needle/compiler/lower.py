@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 
 from needle.compiler.emit import Module
 from needle.compiler.fuse_group import Group, Memory
-from needle.compiler.fuse_rules import Partial, refined, shapes_of
+from needle.compiler.fuse_rules import Partial, Pattern, refined, shapes_of
 from needle.compiler.graph import Node
 from needle.compiler.lower_bundle import INTERFACE, AnyWork, Bundle, piece_of
 from needle.compiler.lower_matmul import MatMulWork
 from needle.compiler.lower_movement import CumulativeWork, ScatterWork
 from needle.compiler.lower_nest import NestWork
-from needle.compiler.lower_schedule import Scheduler, collapsed, storage
+from needle.compiler.lower_schedule import Scheduler, anchor, anchored, collapsed
 from needle.compiler.lower_tail import Tailed
 from needle.compiler.primitives import Cumulative
 from needle.compiler.program import Kernel
@@ -26,12 +26,16 @@ from needle.compiler.target import Target
 
 @dataclass(frozen=True)
 class Lowered:
-    """Work, the nodes whose buffers it is called with, and those it writes."""
+    """Work, the nodes whose buffers it is called with, and those it writes.
+
+    Pointers begin `offsets` bytes into their buffers.
+    """
 
     members: tuple[Node, ...]
     state: bool
     work: AnyWork | Bundle
     parameters: tuple[Node, ...]
+    offsets: tuple[int, ...]
     writes: tuple[Node, ...]
 
     @property
@@ -43,6 +47,11 @@ class Lowered:
     def fallible(self) -> bool:
         """Whether it can set the status word."""
         return self.work.fallible
+
+    @property
+    def slots(self) -> tuple[tuple[Node, int], ...]:
+        """Each pointer's node and offset."""
+        return tuple(zip(self.parameters, self.offsets, strict=True))
 
 
 def counted(work: AnyWork | Bundle) -> bool:
@@ -56,16 +65,15 @@ def with_tail(host: Lowered, tail: Lowered) -> Lowered:
     work = host.work if isinstance(host.work, Tailed) else None
     main = work.main if work else host.work
     pointers = work.pointers if work else len(host.parameters)
-    parameters = tuple(dict.fromkeys((*host.parameters, *tail.parameters)))
-    if len(set(host.parameters)) != len(host.parameters):
-        parameters = (*host.parameters, *tail.parameters)
-    slots = tuple(parameters.index(node) for node in tail.parameters)
-    tails = (*(work.tails if work else ()), (tail.work, slots))
+    slots = dict.fromkeys(host.slots) | dict.fromkeys(tail.slots)
+    numbers = {slot: k for k, slot in enumerate(slots)}
+    tails = (*(work.tails if work else ()), (tail.work, tuple(numbers[s] for s in tail.slots)))
     return Lowered(
         (*host.members, *tail.members),
         host.state,
         Tailed(main, pointers, tails),
-        parameters,
+        tuple(node for node, _ in slots),
+        tuple(offset for _, offset in slots),
         (*host.writes, *tail.writes),
     )
 
@@ -79,6 +87,7 @@ def bundled(parts: Sequence[Lowered]) -> Lowered:
         parts[0].state,
         Bundle(tuple(piece_of(p.work, len(p.parameters)) for p in parts)),
         tuple(n for part in parts for n in part.parameters),
+        tuple(n for part in parts for n in part.offsets),
         tuple(n for part in parts for n in part.writes),
     )
 
@@ -111,10 +120,30 @@ class Kernels:
 
     def lower(self, group: Group, memory: Memory) -> Lowered:
         """Return a group's kernel; raise `UnfusableError` where the group is not aligned."""
-        work, parameters = self._work(group, _Outside(memory, set(group.members)))
-        return Lowered(
-            tuple(group.members), group.state, work, tuple(parameters), tuple(group.outputs)
-        )
+        outside = _Outside(memory, set(group.members))
+        if group.kind == "concat":
+            return self._concat(group, outside)
+        return self._lowered(group, *self._work(group, outside))
+
+    def _lowered(
+        self, group: Group, work: AnyWork, parameters: Sequence[Node], starts: Sequence[int]
+    ) -> Lowered:
+        pairs = zip(parameters, starts, strict=True)
+        offsets = tuple(n.dtype.itemsize * start for n, start in pairs)
+        members, outputs = tuple(group.members), tuple(group.outputs)
+        return Lowered(members, group.state, work, tuple(parameters), offsets, outputs)
+
+    def _concat(self, group: Group, memory: _Outside) -> Lowered:
+        """The pieces of a concatenation are written by a loop nest each, in one kernel."""
+        (node,) = group.members
+        parts = []
+        for k, x in enumerate(node.inputs):
+            if x.size:
+                axes = refined(((x.size, False),), {x.shape, *shapes_of([x])})
+                scheduler = self._scheduler(axes, memory)
+                scheduler.store_piece(node, k)
+                parts.append(self._lowered(group, *self._nest(scheduler)))
+        return bundled(parts)
 
     def kernel(self, lowered: Lowered) -> str:
         """The name of the kernel that does a piece of work; equal work has one kernel."""
@@ -125,24 +154,32 @@ class Kernels:
             self._made.append((functions, work))
         return self._names[work]
 
-    def _work(self, group: Group, memory: _Outside) -> tuple[AnyWork, list[Node]]:
+    def _work(
+        self, group: Group, memory: _Outside
+    ) -> tuple[AnyWork, Sequence[Node], Sequence[int]]:
         if group.kind == "matmul":
             return MatMulWork.of(group.members, group.outputs, memory, self._site, self.target)
         if group.kind == "special":
             (node,) = group.members
             make = CumulativeWork.of if isinstance(node.primitive, Cumulative) else ScatterWork.of
             site = 0 if isinstance(node.primitive, Cumulative) else self._site(node)
-            return make(node, site, self.target), [*map(storage, node.inputs), node]
-        axes = refined(group.space, shapes_of(group.members))
-        space, inner = tuple(n for n, _ in axes), tuple(flag for _, flag in axes)
-        scheduler = Scheduler(space, inner, memory, self._site)
+            owners, starts = zip(*map(anchor, node.inputs), strict=True)
+            return make(node, site, self.target), [*owners, node], [*starts, 0]
+        scheduler = self._scheduler(refined(group.space, shapes_of(group.members)), memory)
         for node in group.outputs:
             if isinstance(node.primitive, Partial):
                 scheduler.partial(node)
             else:
                 scheduler.store(node, node in group.outer)
-        nest = collapsed(scheduler.finish())
-        return NestWork.of(nest, self.target), scheduler.parameters
+        return self._nest(scheduler)
+
+    def _scheduler(self, axes: Pattern, memory: _Outside) -> Scheduler:
+        space, inner = tuple(n for n, _ in axes), tuple(flag for _, flag in axes)
+        return Scheduler(space, inner, memory, self._site)
+
+    def _nest(self, scheduler: Scheduler) -> tuple[AnyWork, Sequence[Node], Sequence[int]]:
+        nest, starts = anchored(collapsed(scheduler.finish()))
+        return NestWork.of(nest, self.target), scheduler.parameters, starts
 
     def _site(self, node: Node) -> int:
         """The number of the error that a bad index of this node raises."""

@@ -12,7 +12,7 @@ from needle.compiler.emit_values import Value
 from needle.compiler.graph import Node
 from needle.compiler.lower_elementwise import Place
 from needle.compiler.lower_nest import Layout, NestWriter
-from needle.compiler.lower_schedule import Buffers, Nest, Scheduler, storage
+from needle.compiler.lower_schedule import Buffers, Nest, Scheduler, anchor, anchored
 from needle.compiler.matmul import MatMulPlan, plan_matmul
 from needle.compiler.matmul_nest import emit_matmul
 from needle.compiler.target import ITEM_BYTES, Target
@@ -33,20 +33,19 @@ class MatMulWork:
         memory: Buffers,
         site: Callable[[Node], int],
         target: Target,
-    ) -> tuple[MatMulWork, list[Node]]:
-        """The work of a group whose first member is the product, and its parameters."""
+    ) -> tuple[MatMulWork, list[Node], tuple[int, ...]]:
+        """The work of a group whose first member is the product, its parameters and their offsets."""
         node, plan = members[0], plan_of(members[0], target)
         space = (plan.batch * plan.m, plan.n)
         scheduler = Scheduler(space, (False, False), memory, site, product=node)
-        for x in node.inputs:
-            scheduler.parameter(storage(x))
-        if storage(node.inputs[0]) is storage(node.inputs[1]):
-            scheduler.parameters.append(storage(node.inputs[1]))
+        (left, first), (right, second) = map(anchor, node.inputs)
+        scheduler.parameters += [left, right]  # apart from those of the epilogue
         plain = list(outputs) == [node]
         for output in outputs:
             scheduler.store(output, False)
         nest = scheduler.finish()
-        return MatMulWork(plan, nest, plain), scheduler.parameters
+        nest, offsets = anchored(nest)
+        return MatMulWork(plan, nest, plain), scheduler.parameters, (first, second, *offsets[2:])
 
     @property
     def blocks(self) -> int:

@@ -37,6 +37,7 @@ from needle.compiler.primitives import (
     Random,
     Reduce,
     Reshape,
+    Slice,
     Unary,
     Where,
 )
@@ -159,6 +160,16 @@ class Scheduler:
         target = self.parameter(node if parameter is None else parameter)
         self.stores.append(Store(value, target, position))
 
+    def store_piece(self, node: Node, index: int) -> None:
+        """Write one input of a concatenation to its part of the result."""
+        axis = node.primitive.axis  # type: ignore[attr-defined]
+        x = node.inputs[index]
+        at = split(self.position(None), x.shape, self.space, self._divide)
+        start = sum(piece.shape[axis] for piece in node.inputs[:index])
+        target = (*at[:axis], at[axis].shifted(start), *at[axis + 1 :])
+        affine = linear(target, node.shape, len(self.space))
+        self.stores.append(Store(self.value(x, at), self.parameter(node), affine))
+
     def partial(self, node: Node) -> None:
         """Reduce a node's operand over the outer positions of each block."""
         primitive: Any = node.primitive
@@ -278,12 +289,14 @@ class Scheduler:
         primitive: Any = node.primitive
         x, labels = node.inputs
         axis, n = primitive.axis, x.shape[primitive.axis]
-        if not self.memory.stored(storage(x)):
+        owner, offset = anchor(x)
+        if not self.memory.stored(owner):
             raise UnfusableError(x)
         checked = self._emit("index", (self.site(node), n), (where,), None, guards, "int64")
         picked = Affine(0, (0,) * len(self.space), ((checked, 1),))
         inside = (*index[:axis], picked, *index[axis + len(labels.shape) :])
-        return self._load(storage(x), linear(inside, x.shape, len(self.space)), guards)
+        at = linear(inside, x.shape, len(self.space)).shifted(offset)
+        return self._load(owner, at, guards)
 
     def _pieces(self, point: _Point) -> list[tuple[_Point, Guard]]:
         node, index, guards = point
@@ -368,6 +381,57 @@ def storage(node: Node) -> Node:
     while isinstance(node.primitive, Reshape):
         (node,) = node.inputs
     return node
+
+
+def anchor(node: Node) -> tuple[Node, int]:
+    """The node whose buffer holds a node's elements in one piece, and the element it begins at."""
+    offset = 0
+    while True:
+        view = node.primitive
+        if isinstance(view, Slice) and _in_one_piece(view, node):
+            strides = strides_of(node.inputs[0].shape)
+            offset += sum(a * s for a, s in zip(view.starts, strides, strict=True))
+        elif not isinstance(view, Reshape):
+            return node, offset
+        (node,) = node.inputs
+
+
+def _in_one_piece(view: Slice, node: Node) -> bool:
+    """Whether the elements of a slice lie one after the other."""
+    before = node.inputs[0].shape
+    cut = [axis for axis, n in enumerate(before) if node.shape[axis] != n]
+    if not cut or any(s != 1 and n > 1 for s, n in zip(view.steps, node.shape, strict=True)):
+        return not cut
+    return all(n == 1 for n in node.shape[: cut[-1]])
+
+
+def anchored(nest: Nest) -> tuple[Nest, tuple[int, ...]]:
+    """The nest with the constant part of addresses moved into the pointers: elements for each.
+
+    Kernels on the steps of a sequence differ in nothing else, so they become equal.
+    """
+    loads = [i for i in nest.instructions if i.op == "load"]
+    guarded = {i.attribute for i in loads if i.guards}
+    places = [(i.attribute, i.affine) for i in loads]
+    places += [(s.parameter, s.affine) for s in nest.stores]
+    first: dict[int, int] = {}
+    for parameter, affine in places:
+        assert affine is not None
+        if parameter not in guarded:
+            first[parameter] = min(first.get(parameter, affine.const), affine.const)
+    if not any(first.values()):
+        return nest, (0,) * len(nest.dtypes)
+
+    def moved(affine: Affine | None, parameter: int) -> Any:
+        return affine and affine.shifted(-first.get(parameter, 0))
+
+    instructions = tuple(
+        i._replace(affine=moved(i.affine, i.attribute)) if i.op == "load" else i
+        for i in nest.instructions
+    )
+    stores = tuple(s._replace(affine=moved(s.affine, s.parameter)) for s in nest.stores)
+    offsets = tuple(first.get(k, 0) for k in range(len(nest.dtypes)))
+    return replace(nest, instructions=instructions, stores=stores), offsets
 
 
 def collapsed(nest: Nest) -> Nest:

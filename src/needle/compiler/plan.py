@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -158,7 +159,7 @@ def _steps(
     counters = 0
     steps = []
     for one, barrier in zip(lowered, barriers, strict=True):
-        buffers = [places[storage(n)] for n in one.parameters]
+        buffers = [_at(places[storage(n)], offset) for n, offset in one.slots]
         if counted(one.work):
             buffers.append(Buffer("constant", 0, COUNTER_BYTES * counters))
             counters += 1
@@ -177,6 +178,10 @@ def _steps(
             )
         )
     return tuple(steps)
+
+
+def _at(buffer: Buffer, offset: int) -> Buffer:
+    return replace(buffer, offset=buffer.offset + offset) if offset else buffer
 
 
 def distinct_outputs(graph: Graph) -> Graph:

@@ -33,7 +33,7 @@ def tailed(lowered: Sequence[Lowered]) -> list[Lowered]:
     for one in order:
         hosts = {writer[n] for n in map(storage, one.parameters) if n in writer}
         last = max(hosts, default=-1)
-        if last >= 0 and _is_tail(one) and _takes_tails(result[last]):
+        if last >= 0 and _is_tail(one) and _takes_tail(result[last], one):
             result[last] = with_tail(result[last], one)
         else:
             last = len(result)
@@ -51,8 +51,11 @@ def _is_tail(one: Lowered) -> bool:
     )
 
 
-def _takes_tails(host: Lowered) -> bool:
-    return isinstance(host.work, NestWork | Tailed) and not host.state
+def _takes_tail(host: Lowered, tail: Lowered) -> bool:
+    """Whether a kernel can end with some work: each buffer must be one pointer to both."""
+    slots = {*host.slots, *tail.slots}
+    one_each = len({node for node, _ in slots}) == len(slots)
+    return isinstance(host.work, NestWork | Tailed) and not host.state and one_each
 
 
 def ordered(lowered: Sequence[Lowered]) -> list[Lowered]:
