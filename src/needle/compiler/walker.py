@@ -31,75 +31,29 @@ class Control(enum.IntEnum):
     PHASE = 2 * LINE
 
 
-class Mail(enum.IntEnum):
-    """Words of a mailbox.
+#: Words of a mailbox. `STATE` is one of `State`, `BELL` the word a worker sleeps on; `LEAVE` tells
+#: it that the caller goes on alone, because somebody waited longer than the program took at `BEST`.
+Mail = enum.IntEnum("Mail", "POSTED TAKEN STATE PROGRAM THREADS SCRATCH WAITED BELL LEAVE", start=0)
 
-    `STATE` is one of `State`, `BELL` the word a worker sleeps on; `LEAVE` tells it that the caller
-    goes on alone, because somebody waited longer than the program took at `BEST`.
-    """
+#: What a worker does between two programs; claimed workers do not go to sleep.
+State = enum.IntEnum("State", "SPINS SLEEPS WAKES CLAIMED", start=0)
 
-    POSTED = 0
-    TAKEN = 1
-    STATE = 2
-    PROGRAM = 3
-    THREADS = 4
-    SCRATCH = 5
-    WAITED = 6
-    BELL = 7
-    LEAVE = 8
+#: Words of a program block, filled by `run`; from `CALLS` on the native loop writes them.
+#: `STEPS` points to four words a step: kernel, table offset in bytes, blocks, `Flag`s. The table
+#: `POINTERS` is filled at each call: pointer i is ``slots[relocations[2 i]]`` plus
+#: ``relocations[2 i + 1]``. `TIMES`, where not null, gets the clock before each step and at the end.
+Word = enum.IntEnum(
+    "Word",
+    "STEPS STEP_COUNT POINTERS RELOCATIONS POINTER_COUNT SLOTS STATUS THREADS CALL_LIMIT WAIT_LIMIT"
+    " TIMES CALLS WAITED ELAPSED ESTIMATE USED BEST SHORT",
+    start=0,
+)
 
+#: Bits of a step's fourth word.
+Flag = enum.IntFlag("Flag", "BARRIER SERIAL COMMIT")
 
-class State(enum.IntEnum):
-    """What a worker does between two programs; claimed workers do not go to sleep."""
-
-    SPINS = 0
-    SLEEPS = 1
-    WAKES = 2
-    CLAIMED = 3
-
-
-class Word(enum.IntEnum):
-    """Words of a program block, filled by `run`; from `CALLS` on the native loop writes them.
-
-    `STEPS` points to four words a step: kernel, table offset in bytes, blocks, `Flag`s.
-    The table `POINTERS` is filled at each call: pointer i is ``slots[relocations[2 i]]`` plus
-    ``relocations[2 i + 1]``. `TIMES`, where not null, gets the clock before each step and at the
-    end.
-    """
-
-    STEPS = 0
-    STEP_COUNT = 1
-    POINTERS = 2
-    RELOCATIONS = 3
-    POINTER_COUNT = 4
-    SLOTS = 5
-    STATUS = 6
-    THREADS = 7
-    CALL_LIMIT = 8
-    WAIT_LIMIT = 9
-    TIMES = 10
-    CALLS = 11
-    WAITED = 12
-    ELAPSED = 13
-    ESTIMATE = 14
-    USED = 15
-    BEST = 16
-    SHORT = 17
-
-
-class Flag(enum.IntFlag):
-    """Bits of a step's fourth word."""
-
-    BARRIER = 1
-    SERIAL = 2
-    COMMIT = 4
-
-
-class Attention(enum.IntFlag):
-    """Bits of what the native call returns: an index was out of range; the counters are full."""
-
-    STATUS = 1
-    REVIEW = 2
+#: Bits of what the native call returns: an index was out of range; the counters are full.
+Attention = enum.IntFlag("Attention", "STATUS REVIEW")
 
 
 _NAMES = {"CONTROL": Control, "MAIL": Mail, "STATE": State, "PROGRAM": Word}
