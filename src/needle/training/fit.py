@@ -9,6 +9,7 @@ from typing import Any
 from needle.autograd import Tensor
 from needle.data import DataLoader
 from needle.training.callbacks import Callback, Run, telling
+from needle.training.compiled import CompiledStep
 from needle.training.early_stopping import EarlyStopping
 from needle.training.evaluation import (
     Means,
@@ -35,6 +36,7 @@ def fit(
     schedule: Any = None,
     callbacks: Iterable[Callback] = (),
     progress: bool = True,
+    compile: bool = True,
 ) -> History:
     """Train `model` on `data` and return its history.
 
@@ -43,6 +45,9 @@ def fit(
     model's dtype. `schedule` steps after each epoch, a `OneCycleLR` after each batch. With
     `early_stopping`, training may end sooner and the best epoch's state is restored. `progress`
     shows a bar on stderr in a terminal, one line an epoch elsewhere. Modes are left as found.
+
+    The step is compiled, for up to 8 shapes of a batch (see `ndl.jit`); `compile=False` and
+    `NEEDLE_JIT=0` run it eagerly.
 
     >>> X = np.random.rand(64, 4)
     >>> model = ndl.nn.Linear(4, 2)
@@ -66,10 +71,11 @@ def fit(
         optimizer.step()
         return value, output
 
+    run_step = CompiledStep(step) if compile else step
     with keeping_mode(model), telling(listeners, run):
         while run.epoch <= epochs and not run.stop:
             start = time.perf_counter()
-            row = train_epoch(run, step, loader, listeners)
+            row = train_epoch(run, run_step, loader, listeners)
             if val_loader is not None:
                 scores = evaluate(model, val_loader, loss)
                 row |= {f"val_{name}": score for name, score in scores.items()}

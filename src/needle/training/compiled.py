@@ -1,0 +1,52 @@
+"""A training step as one native program, with eager steps where compiling does not pay."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from needle.autograd import Tensor
+from needle.errors import TraceError
+
+MOST_SHAPES = 8  # a compilation costs a second: a loader of random lengths must not do one a batch
+
+
+class CompiledStep:
+    """`step(x, y)` compiled, once for each shape of a batch, for the first 8 of them.
+
+    Batches of further shapes run eagerly, and so does a step that cannot be traced; either is said
+    once on stderr and counted in `explain()`.
+    """
+
+    def __init__(self, step: Callable[[Tensor, Tensor], Any]) -> None:
+        from needle.compiler.jit import jit  # importing needle must not load the compiler
+
+        self.eager, self.compiled = step, jit(step)
+        self.shapes: set[Any] = set()
+        self.eager_steps = 0
+        self.traceable = True
+
+    def __call__(self, x: Tensor, y: Tensor) -> Any:
+        """Run one step."""
+        key = (x.shape, x.dtype, y.shape, y.dtype)
+        if self.traceable and key not in self.shapes and len(self.shapes) < MOST_SHAPES:
+            self.shapes.add(key)
+        if not self.traceable or key not in self.shapes:
+            return self._run_eager(f"{MOST_SHAPES} batch shapes are compiled", x, y)
+        try:
+            return self.compiled(x, y)
+        except TraceError as error:
+            self.traceable = False
+            return self._run_eager(str(error), x, y)
+
+    def _run_eager(self, why: str, x: Tensor, y: Tensor) -> Any:
+        if self.eager_steps == 0:
+            rest = "further ones run eagerly" if self.traceable else "training runs eagerly"
+            print(f"needle: {why}; {rest}", file=sys.stderr)
+        self.eager_steps += 1
+        return self.eager(x, y)
+
+    def explain(self) -> str:
+        """Return what was compiled and how many steps ran eagerly."""
+        return f"{self.compiled.explain()}\nsteps run eagerly: {self.eager_steps}"
