@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -26,8 +27,20 @@ def choice(default: str, words: tuple[str, ...], help: str) -> Any:
     return option(default, help, click.Choice(words))
 
 
-POSITIVE = click.FloatRange(min=0, min_open=True)
-NOT_NEGATIVE = click.FloatRange(min=0)
+class Finite(click.FloatRange):
+    """A float in a range; NaN, which no range excludes, and infinity are refused."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        """Return the number."""
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{number} is not a finite number", param, ctx)
+        return number
+
+
+POSITIVE = Finite(min=0, min_open=True)
+NOT_NEGATIVE = Finite(min=0)
+SHARE = Finite(0, 1, max_open=True)
 COUNT = click.IntRange(min=1)
 FILE = click.Path(path_type=str)
 
@@ -42,21 +55,21 @@ class TrainConfig:
     hidden: int = option(100, "Width of the network.", click.IntRange(min=2))
     blocks: int = option(3, "Residual blocks.", click.IntRange(min=0))
     norm: str = choice("batch", ("batch", "layer"), "Normalisation.")
-    dropout: float = option(0.1, "Share of units dropped.", click.FloatRange(0, 1, max_open=True))
+    dropout: float = option(0.1, "Share of units dropped.", SHARE)
     optimizer: str = choice("adam", ("sgd", "adam", "adamw"), "sgd has momentum 0.9.")
-    lr: float = option(0.001, "Learning rate, the largest of the schedule.", POSITIVE)
+    lr: float = option(0.01, "Learning rate, the largest of the schedule.", POSITIVE)
     schedule: str = choice(
-        "none", ("none", "step", "cosine", "onecycle"), "How the learning rate changes."
+        "onecycle", ("none", "step", "cosine", "onecycle"), "How the learning rate changes."
     )
-    weight_decay: float = option(0.001, "L2 penalty; decoupled for adamw.", NOT_NEGATIVE)
+    weight_decay: float = option(0.0001, "L2 penalty; decoupled for adamw.", NOT_NEGATIVE)
     l1: float = option(0.0, "L1 penalty.", NOT_NEGATIVE)
     val_fraction: float = option(
         0.1,
         "Part of the training images that chooses the best epoch; 0: the last one is taken.",
-        click.FloatRange(0, 1, max_open=True),
+        SHARE,
     )
     patience: int = option(
-        10, "Epochs without a lower validation loss before it stops; 0: never.", click.IntRange(0)
+        15, "Epochs without a lower validation loss before it stops; 0: never.", click.IntRange(0)
     )
     seed: int = option(0, "Seed of NumPy's random numbers.", click.IntRange(0, 2**32 - 1))
     out: str | None = option(None, "Run folder  [default: runs/<data>-<number>]", FILE)

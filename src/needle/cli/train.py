@@ -36,7 +36,7 @@ def train(config: TrainConfig) -> Path:
     except KeyboardInterrupt:
         name = f'"{folder}"' if " " in str(folder) else folder
         click.echo(f"\ninterrupted; continue with: needle train --resume {name}", err=True)
-        raise
+        raise click.Abort from None
     return folder
 
 

@@ -65,8 +65,8 @@ def read_samples(path: Path, features: int, maximum: int) -> np.ndarray:
 
 def read_csv(path: Path) -> np.ndarray:
     """Return the numbers of a .csv file, one row a line, without a line of names at its top."""
-    text = path.read_text(encoding="utf-8-sig").splitlines()
     try:
+        text = path.read_text(encoding="utf-8-sig").splitlines()
         with warnings.catch_warnings(action="ignore"):  # an empty file: the shape tells
             return np.loadtxt(text[_is_header(text) :], delimiter=",", ndmin=2)
     except ValueError as error:
