@@ -6,21 +6,22 @@ Where a kernel differs, its nodes are compiled one by one and compared, to name 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from math import prod
 
 import numpy as np
 
 from needle import settings
 from needle.compiler import run
-from needle.compiler.graph import Graph, Node
+from needle.compiler.graph import Graph, Node, input_node, topological
 from needle.compiler.interpret import evaluate
 from needle.compiler.lower_schedule import storage
 from needle.compiler.memory import aligned_copy
 from needle.compiler.plan import StepNodes, compile_graph
-from needle.compiler.primitives import Input, MatMul, Reduce, ScatterAdd
+from needle.compiler.primitives import MatMul, Reduce, ScatterAdd
 from needle.compiler.program import Buffer
 from needle.compiler.run import BoundProgram, load
+from needle.compiler.simplify import simplify
 from needle.errors import NeedleError
 
 FACTOR = 64
@@ -31,23 +32,56 @@ class CheckError(NeedleError, AssertionError):
     """A compiled kernel and the interpreter disagree."""
 
 
+class CheckedProgram:
+    """A program each of whose calls is first made step by step on copies, and compared."""
+
+    def __init__(self, graph: Graph, tied: Mapping[int, int], numbers: Collection[int]) -> None:
+        self._steps: list[StepNodes] = []
+        self._bound = load(
+            compile_graph(simplify(graph), tied=tied, numbers=numbers, records=self._steps)
+        )
+        self.program, self.library, self.vouch = (
+            self._bound.program,
+            self._bound.library,
+            self._bound.vouch,
+        )
+
+    def call(self, arrays: Sequence[np.ndarray], numbers: Sequence[float] = ()) -> list[np.ndarray]:
+        """Compare, then run; see `BoundProgram.call`.
+
+        Raises: CheckError where a kernel and the interpreter disagree: no state has changed then.
+        Or where the whole run on all threads gives other bits than its steps one by one.
+        """
+        alone = check(self._bound, self._steps, arrays, numbers)
+        together = self._bound.call(arrays, numbers)
+        for j, (one, other) in enumerate(zip(alone, together, strict=True)):
+            if one.tobytes() != other.tobytes():
+                raise CheckError(
+                    f"check: output {j} depends on how the steps are run: a barrier is missing, or "
+                    "two steps share memory"
+                )
+        return together
+
+
 def check(
     bound: BoundProgram,
     steps: Sequence[StepNodes],
     arrays: Sequence[np.ndarray],
     numbers: Sequence[float] = (),
-) -> None:
+) -> list[np.ndarray]:
     """Run a program step by step on copies of its inputs and compare what each step writes.
+
+    Returns the outputs.
 
     Raises: CheckError that names kernel, lines, node, place and values.
     """
-    twin = BoundProgram(bound.program, bound.library)
+    twin, outputs = BoundProgram(bound.program, bound.library), []
     copies = [aligned_copy(array) for array in arrays]
     with settings.override(num_threads=1, exact_threads=True):
         for k, nodes in enumerate(steps):
             given = {n: _read(twin, nodes.places[n], n, copies) for n in _reads(nodes)}
             twin.select(k)
-            twin.call(copies, numbers)
+            outputs = twin.call(copies, numbers)
             for n in nodes.writes:
                 found = _read(twin, nodes.places[n], n, copies)
                 message = compare(found, n, given)
@@ -56,6 +90,7 @@ def check(
                     where = "; ".join(filter(None, [" ".join(step.ops), ", ".join(step.lines)]))
                     blame = blamed(nodes, given)
                     raise CheckError(f"check: kernel {k} ({where}): {message}{blame}")
+    return outputs
 
 
 def _reads(nodes: StepNodes) -> list[Node]:
@@ -138,8 +173,7 @@ def blamed(nodes: StepNodes, given: Mapping[Node, np.ndarray]) -> str:
     """The first node of a kernel that differs when each is compiled alone, as text."""
     known = dict(given)
     for node in _in_order(nodes, given):
-        inputs = [Node(Input(i, f"x{i}", x.shape, x.dtype), (), x.shape, x.dtype)
-                  for i, x in enumerate(node.inputs)]  # fmt: skip
+        inputs = [input_node(i, f"x{i}", x.shape, x.dtype) for i, x in enumerate(node.inputs)]
         copy = Node(node.primitive, tuple(inputs), node.shape, node.dtype, node.source)
         arrays = [np.array(known[x], order="C") for x in node.inputs]
         graph = Graph(tuple(inputs), (copy,))
@@ -154,6 +188,4 @@ def blamed(nodes: StepNodes, given: Mapping[Node, np.ndarray]) -> str:
 
 def _in_order(nodes: StepNodes, given: Mapping[Node, np.ndarray]) -> Iterator[Node]:
     """The nodes between what a kernel is given and what it writes."""
-    from needle.compiler.graph import topological
-
     return (n for n in topological(list(nodes.writes), stop=given) if n not in given)
