@@ -15,7 +15,7 @@ from needle import settings
 from needle.compiler import run
 from needle.compiler.graph import Graph, Node, input_node, topological
 from needle.compiler.interpret import evaluate
-from needle.compiler.lower_schedule import storage
+from needle.compiler.lower_index import storage
 from needle.compiler.memory import aligned_copy
 from needle.compiler.plan import StepNodes, compile_graph
 from needle.compiler.primitives import MatMul, Reduce, ScatterAdd
@@ -75,13 +75,13 @@ def check(
 
     Raises: CheckError that names kernel, lines, node, place and values.
     """
-    twin, outputs = BoundProgram(bound.program, bound.library), []
+    twin = BoundProgram(bound.program, bound.library)
     copies = [aligned_copy(array) for array in arrays]
     with settings.override(num_threads=1, exact_threads=True):
         for k, nodes in enumerate(steps):
             given = {n: _read(twin, nodes.places[n], n, copies) for n in _reads(nodes)}
             twin.select(k)
-            outputs = twin.call(copies, numbers)
+            twin.call(copies, numbers)
             for n in nodes.writes:
                 found = _read(twin, nodes.places[n], n, copies)
                 message = compare(found, n, given)
@@ -90,7 +90,7 @@ def check(
                     where = "; ".join(filter(None, [" ".join(step.ops), ", ".join(step.lines)]))
                     blame = blamed(nodes, given)
                     raise CheckError(f"check: kernel {k} ({where}): {message}{blame}")
-    return outputs
+    return [array.copy() for array in twin._outputs if array is not None]
 
 
 def _reads(nodes: StepNodes) -> list[Node]:
