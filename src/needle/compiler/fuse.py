@@ -29,7 +29,7 @@ from needle.compiler.fuse_rules import (
     total_size,
 )
 from needle.compiler.graph import Graph, Node
-from needle.compiler.lower_schedule import storage
+from needle.compiler.lower_index import storage
 from needle.compiler.primitives import Concat, Input, MatMul, Reshape
 
 CROSSING_ROUNDS = 3
@@ -217,8 +217,10 @@ def _reduce_level(group: Group, node: Node, inside: list[Edge]) -> str | None:
     if group.pattern not in (None, pattern) or (group.pattern is None and not parallel(pattern)):
         return None
     level = "blocks" if isinstance(node.primitive, Partial) else "outer"
-    fits = (fuse_merge.aligned(e, node, True, e.source in group.outer, pattern) for e in inside)
-    return level if all(fits) else None
+    for edge in inside:
+        if not fuse_merge.aligned(edge, node, True, edge.source in group.outer, pattern):
+            return None
+    return level
 
 
 def _state_nodes(graph: Graph, tied: set[Node]) -> set[Node]:

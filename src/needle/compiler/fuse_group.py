@@ -16,10 +16,10 @@ MOST_MEMBERS = 100
 class Group:
     """The nodes of one kernel.
 
-    `kind` is "nest", "matmul", "concat" or "special" (one node with a kernel of its own). Nodes in `outer`
-    have one value per outer position of the pattern; the others one per position. `state` marks the
-    last phase, in which the inputs that hold state are overwritten. `before` has a bit for each
-    group that must run earlier.
+    `kind` is "nest", "matmul", "concat" or "special" (one node with a kernel of its own). Nodes in
+    `outer` have one value per outer position of the pattern; the others one per position. `state`
+    marks the last phase, in which the inputs that hold state are overwritten. `before` has a bit
+    for each group that must run earlier.
     """
 
     kind: str

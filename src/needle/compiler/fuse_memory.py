@@ -12,7 +12,7 @@ from typing import NamedTuple
 from needle.compiler.fuse_group import Group, Groups
 from needle.compiler.fuse_rules import HEAVY, is_map, stored_operands
 from needle.compiler.graph import Graph, Node
-from needle.compiler.lower_schedule import storage
+from needle.compiler.lower_index import storage
 from needle.compiler.primitives import Random
 
 SLACK = 1.25

@@ -17,7 +17,7 @@ import numpy as np
 
 from needle.compiler.graph import Node, Shape
 from needle.compiler.lower_index import VIEWS
-from needle.compiler.lower_schedule import anchor
+from needle.compiler.lower_index import anchor
 from needle.compiler.primitives import (
     ArgReduce,
     Primitive,

@@ -17,7 +17,9 @@ from needle.compiler.lower_bundle import INTERFACE, AnyWork, Bundle, piece_of
 from needle.compiler.lower_matmul import MatMulWork
 from needle.compiler.lower_movement import CumulativeWork, ScatterWork
 from needle.compiler.lower_nest import NestWork
-from needle.compiler.lower_schedule import Scheduler, anchor, anchored, collapsed
+from needle.compiler.lower_index import anchor
+from needle.compiler.lower_instruction import anchored, collapsed
+from needle.compiler.lower_schedule import Scheduler
 from needle.compiler.lower_tail import Tailed
 from needle.compiler.primitives import Cumulative
 from needle.compiler.program import Kernel

@@ -10,7 +10,7 @@ from needle.compiler import emit_numpy, lower_random
 from needle.compiler.emit import Builder, Mask
 from needle.compiler.emit_values import Value
 from needle.compiler.lower_index import Affine, Guard
-from needle.compiler.lower_schedule import Instruction, Nest, Store
+from needle.compiler.lower_instruction import Instruction, Nest, Store
 
 COMBINE = {"sum": "add", "prod": "mul", "max": "max", "min": "min"}
 """The elementwise function that each reduction repeats."""

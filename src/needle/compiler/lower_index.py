@@ -206,3 +206,32 @@ def _through_pad(
             a = whole
         inside.append(a)
     return tuple(inside), tuple(guards)
+
+
+def storage(node: Node) -> Node:
+    """The node whose buffer holds a node's elements: reshapes share their input's."""
+    while isinstance(node.primitive, Reshape):
+        (node,) = node.inputs
+    return node
+
+
+def anchor(node: Node) -> tuple[Node, int]:
+    """The node whose buffer holds a node's elements in one piece, and the element it begins at."""
+    offset = 0
+    while True:
+        view = node.primitive
+        if isinstance(view, Slice) and _in_one_piece(view, node):
+            strides = strides_of(node.inputs[0].shape)
+            offset += sum(a * s for a, s in zip(view.starts, strides, strict=True))
+        elif not isinstance(view, Reshape):
+            return node, offset
+        (node,) = node.inputs
+
+
+def _in_one_piece(view: Slice, node: Node) -> bool:
+    """Whether the elements of a slice lie one after the other."""
+    before = node.inputs[0].shape
+    cut = [axis for axis, n in enumerate(before) if node.shape[axis] != n]
+    if not cut or any(s != 1 and n > 1 for s, n in zip(view.steps, node.shape, strict=True)):
+        return not cut
+    return all(n == 1 for n in node.shape[: cut[-1]])

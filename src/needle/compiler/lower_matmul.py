@@ -11,8 +11,11 @@ from needle.compiler.emit import Builder, Mask
 from needle.compiler.emit_values import Value
 from needle.compiler.graph import Node
 from needle.compiler.lower_elementwise import Place
-from needle.compiler.lower_nest import Layout, NestWriter
-from needle.compiler.lower_schedule import Buffers, Nest, Scheduler, anchor, anchored
+from needle.compiler.lower_layout import Layout
+from needle.compiler.lower_nest import NestWriter
+from needle.compiler.lower_index import anchor
+from needle.compiler.lower_instruction import Nest, anchored
+from needle.compiler.lower_schedule import Buffers, Scheduler
 from needle.compiler.matmul import MatMulPlan, plan_matmul
 from needle.compiler.matmul_nest import emit_matmul
 from needle.compiler.target import ITEM_BYTES, Target
@@ -34,7 +37,7 @@ class MatMulWork:
         site: Callable[[Node], int],
         target: Target,
     ) -> tuple[MatMulWork, list[Node], tuple[int, ...]]:
-        """The work of a group whose first member is the product, its parameters and their offsets."""
+        """The work of a group whose first member is the product, its parameters, their offsets."""
         node, plan = members[0], plan_of(members[0], target)
         space = (plan.batch * plan.m, plan.n)
         scheduler = Scheduler(space, (False, False), memory, site, product=node)

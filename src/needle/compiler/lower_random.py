@@ -40,7 +40,7 @@ def _run(b: Builder, width: int, key: Value, stream: Value, first: Value) -> Val
         b.shuffle(x, y, [i // 2 + i % 2 * blocks for i in range(2 * blocks)])
         for x, y in ((words[0], words[2]), (words[1], words[3]))
     ]
-    main = b.shuffle(*pairs, [i // 2 + i % 2 * 2 * blocks for i in range(width)])
+    main = b.shuffle(pairs[0], pairs[1], [i // 2 + i % 2 * 2 * blocks for i in range(width)])
     more = b.splat(after[0], width)
     for lane, word in enumerate(after[1:3], 1):
         more = b.select(b.compare("eq", b.lanes(width, "int32"), lane), word, more)

@@ -14,7 +14,7 @@ from needle.compiler import emit_numpy
 from needle.compiler.emit import Builder
 from needle.compiler.emit_values import Value, is_float
 from needle.compiler.lower_elementwise import COMBINE, Place
-from needle.compiler.lower_schedule import Instruction
+from needle.compiler.lower_instruction import Instruction
 
 
 def parts(i: Instruction) -> int:

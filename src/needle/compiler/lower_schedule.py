@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
 from needle.compiler.graph import Node, Shape
@@ -23,8 +22,11 @@ from needle.compiler.lower_index import (
     split,
     strides_of,
     through_view,
+    anchor,
+    storage,
     zero,
 )
+from needle.compiler.lower_instruction import Instruction, Nest, Store
 from needle.compiler.primitives import (
     ArgReduce,
     Binary,
@@ -36,8 +38,6 @@ from needle.compiler.primitives import (
     Iota,
     Random,
     Reduce,
-    Reshape,
-    Slice,
     Unary,
     Where,
 )
@@ -49,61 +49,6 @@ class UnfusableError(Exception):
     def __init__(self, node: Node) -> None:
         super().__init__(f"{node} is not aligned with its group")
         self.node = node
-
-
-class Instruction(NamedTuple):
-    """One value: what computes it, from which values, where in memory, and where it is valid.
-
-    ======== ============================= ====================================================
-    op       attribute                     meaning
-    ======== ============================= ====================================================
-    const    the `Constant`                a literal
-    load     number of the parameter       the element at `affine`
-    product                                the finished element of a matrix product
-    iota                                   `affine` itself
-    random   (kind, stream)                element `affine` of a stream; args: the key
-    apply    function name                 an elementwise function of args
-    cast, where                            as the primitives
-    pick                                   args[0] where the guards hold, else args[1]
-    index    (site, size)                  args[0] checked to lie in 0..size-1
-    divide   divisor                       `affine` divided, rounded towards zero
-    reduce   function name                 args[0] over the inner axes
-    arg      argmax or argmin              position `affine` of the extreme of args[0]
-    ======== ============================= ====================================================
-    """
-
-    op: str
-    attribute: Any
-    args: tuple[int, ...]
-    affine: Affine | None
-    guards: tuple[Guard, ...]
-    dtype: str
-
-
-class Store(NamedTuple):
-    """Write the value of an instruction to element `affine` of a parameter.
-
-    With `combine`, a reduction over the outer positions: block b, of `chunk` of them, joins the
-    values it comes by into element `affine` of the b-th `size` elements.
-    """
-
-    value: int
-    parameter: int
-    affine: Affine
-    combine: str = ""
-    size: int = 0
-    chunk: int = 0
-
-
-@dataclass(frozen=True)
-class Nest:
-    """A loop nest: axes in memory order, which of them are swept inside, and what is computed."""
-
-    space: Shape
-    inner: tuple[bool, ...]
-    instructions: tuple[Instruction, ...]
-    stores: tuple[Store, ...]
-    dtypes: tuple[str, ...]
 
 
 class _Point(NamedTuple):
@@ -374,95 +319,3 @@ class Scheduler:
         ends = [c * (n - 1) for c, n in zip(guard.affine.coefs, self.space, strict=True)]
         low = guard.affine.const + sum(min(e, 0) for e in ends)
         return low >= 0 and guard.affine.const + sum(max(e, 0) for e in ends) < guard.stop
-
-
-def storage(node: Node) -> Node:
-    """The node whose buffer holds a node's elements: reshapes share their input's."""
-    while isinstance(node.primitive, Reshape):
-        (node,) = node.inputs
-    return node
-
-
-def anchor(node: Node) -> tuple[Node, int]:
-    """The node whose buffer holds a node's elements in one piece, and the element it begins at."""
-    offset = 0
-    while True:
-        view = node.primitive
-        if isinstance(view, Slice) and _in_one_piece(view, node):
-            strides = strides_of(node.inputs[0].shape)
-            offset += sum(a * s for a, s in zip(view.starts, strides, strict=True))
-        elif not isinstance(view, Reshape):
-            return node, offset
-        (node,) = node.inputs
-
-
-def _in_one_piece(view: Slice, node: Node) -> bool:
-    """Whether the elements of a slice lie one after the other."""
-    before = node.inputs[0].shape
-    cut = [axis for axis, n in enumerate(before) if node.shape[axis] != n]
-    if not cut or any(s != 1 and n > 1 for s, n in zip(view.steps, node.shape, strict=True)):
-        return not cut
-    return all(n == 1 for n in node.shape[: cut[-1]])
-
-
-def anchored(nest: Nest) -> tuple[Nest, tuple[int, ...]]:
-    """The nest with the constant part of addresses moved into the pointers: elements for each.
-
-    Kernels on the steps of a sequence differ in nothing else, so they become equal.
-    """
-    loads = [i for i in nest.instructions if i.op == "load"]
-    guarded = {i.attribute for i in loads if i.guards}
-    places = [(i.attribute, i.affine) for i in loads]
-    places += [(s.parameter, s.affine) for s in nest.stores]
-    first: dict[int, int] = {}
-    for parameter, affine in places:
-        assert affine is not None
-        if parameter not in guarded:
-            first[parameter] = min(first.get(parameter, affine.const), affine.const)
-    if not any(first.values()):
-        return nest, (0,) * len(nest.dtypes)
-
-    def moved(affine: Affine | None, parameter: int) -> Any:
-        return affine and affine.shifted(-first.get(parameter, 0))
-
-    instructions = tuple(
-        i._replace(affine=moved(i.affine, i.attribute)) if i.op == "load" else i
-        for i in nest.instructions
-    )
-    stores = tuple(s._replace(affine=moved(s.affine, s.parameter)) for s in nest.stores)
-    offsets = tuple(first.get(k, 0) for k in range(len(nest.dtypes)))
-    return replace(nest, instructions=instructions, stores=stores), offsets
-
-
-def collapsed(nest: Nest) -> Nest:
-    """The nest with axes of size 1 dropped and neighbours merged where every address allows it."""
-    used = [i.affine for i in nest.instructions if i.affine is not None]
-    used += [g.affine for i in nest.instructions for g in i.guards]
-    used += [s.affine for s in nest.stores]
-    columns = list(zip(*(a.coefs for a in used), strict=True)) or [()] * len(nest.space)
-    keep: list[int] = []
-    space: list[int] = []
-    for axis, n in enumerate(nest.space):
-        if n == 1:
-            continue
-        if keep and nest.inner[keep[-1]] == nest.inner[axis]:
-            before, now = columns[keep[-1]], columns[axis]
-            if all(a == b * n for a, b in zip(before, now, strict=True)):
-                keep[-1], space[-1] = axis, space[-1] * n
-                continue
-        keep.append(axis)
-        space.append(n)
-
-    def moved(a: Affine) -> Affine:
-        return Affine(a.const, tuple(a.coefs[axis] for axis in keep), a.dynamic)
-
-    instructions = tuple(
-        i._replace(
-            affine=None if i.affine is None else moved(i.affine),
-            guards=tuple(Guard(moved(g.affine), g.stop) for g in i.guards),
-        )
-        for i in nest.instructions
-    )
-    stores = tuple(s._replace(affine=moved(s.affine)) for s in nest.stores)
-    inner = tuple(nest.inner[axis] for axis in keep)
-    return replace(nest, space=tuple(space), inner=inner, instructions=instructions, stores=stores)

@@ -20,7 +20,8 @@ from needle.compiler.lower import Kernels, Lowered, counted
 from needle.compiler.lower_index import Copy
 from needle.compiler.lower_nest import NestWork
 from needle.compiler.lower_reduce import neutral
-from needle.compiler.lower_schedule import UnfusableError, storage
+from needle.compiler.lower_index import storage
+from needle.compiler.lower_schedule import UnfusableError
 from needle.compiler.primitives import (
     Concat,
     Input,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from needle.compiler.graph import Node
 from needle.compiler.lower import Lowered
-from needle.compiler.lower_schedule import storage
+from needle.compiler.lower_index import storage
 from needle.compiler.program import Buffer
 
 ALIGNMENT = 64

@@ -9,7 +9,7 @@ from needle.compiler.graph import Node
 from needle.compiler.lower import Lowered, bundled, with_tail
 from needle.compiler.lower_nest import NestWork
 from needle.compiler.lower_tail import Tailed
-from needle.compiler.lower_schedule import storage
+from needle.compiler.lower_index import storage
 
 TAIL_ELEMENTS = 4096
 """Size of work that is left to the thread that finishes first: half a microsecond."""

@@ -1,0 +1,139 @@
+"""A loop nest as data: an iteration space, a flat list of instructions, and what is stored where.
+
+Everything here is hashable and holds no node, so that equal nests are one kernel.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+from needle.compiler.lower_index import Affine, Guard, Shape
+
+
+class Instruction(NamedTuple):
+    """One value: what computes it, from which values, where in memory, and where it is valid.
+
+    ======== ============================= ====================================================
+    op       attribute                     meaning
+    ======== ============================= ====================================================
+    const    the `Constant`                a literal
+    load     number of the parameter       the element at `affine`
+    product                                the finished element of a matrix product
+    iota                                   `affine` itself
+    random   (kind, stream)                element `affine` of a stream; args: the key
+    apply    function name                 an elementwise function of args
+    cast, where                            as the primitives
+    pick                                   args[0] where the guards hold, else args[1]
+    index    (site, size)                  args[0] checked to lie in 0..size-1
+    divide   divisor                       `affine` divided, rounded towards zero
+    reduce   function name                 args[0] over the inner axes
+    arg      argmax or argmin              position `affine` of the extreme of args[0]
+    ======== ============================= ====================================================
+    """
+
+    op: str
+    attribute: Any
+    args: tuple[int, ...]
+    affine: Affine | None
+    guards: tuple[Guard, ...]
+    dtype: str
+
+
+class Store(NamedTuple):
+    """Write the value of an instruction to element `affine` of a parameter.
+
+    With `combine`, a reduction over the outer positions: block b, of `chunk` of them, joins the
+    values it comes by into element `affine` of the b-th `size` elements.
+    """
+
+    value: int
+    parameter: int
+    affine: Affine
+    combine: str = ""
+    size: int = 0
+    chunk: int = 0
+
+
+@dataclass(frozen=True)
+class Nest:
+    """A loop nest: axes in memory order, which of them are swept inside, and what is computed."""
+
+    space: Shape
+    inner: tuple[bool, ...]
+    instructions: tuple[Instruction, ...]
+    stores: tuple[Store, ...]
+    dtypes: tuple[str, ...]
+
+
+def affines(i: Instruction) -> list:
+    """All index functions of an instruction."""
+    return [*([i.affine] if i.affine is not None else []), *(g.affine for g in i.guards)]
+
+
+def dependencies(i: Instruction) -> list[int]:
+    """The instructions whose values an instruction reads."""
+    return [*i.args, *(d for a in affines(i) for d, _ in a.dynamic)]
+
+
+def anchored(nest: Nest) -> tuple[Nest, tuple[int, ...]]:
+    """The nest with the constant part of addresses moved into the pointers: elements for each.
+
+    Kernels on the steps of a sequence differ in nothing else, so they become equal.
+    """
+    loads = [i for i in nest.instructions if i.op == "load"]
+    guarded = {i.attribute for i in loads if i.guards}
+    places = [(i.attribute, i.affine) for i in loads]
+    places += [(s.parameter, s.affine) for s in nest.stores]
+    first: dict[int, int] = {}
+    for parameter, affine in places:
+        assert affine is not None
+        if parameter not in guarded:
+            first[parameter] = min(first.get(parameter, affine.const), affine.const)
+    if not any(first.values()):
+        return nest, (0,) * len(nest.dtypes)
+
+    def moved(affine: Affine | None, parameter: int) -> Any:
+        return affine and affine.shifted(-first.get(parameter, 0))
+
+    instructions = tuple(
+        i._replace(affine=moved(i.affine, i.attribute)) if i.op == "load" else i
+        for i in nest.instructions
+    )
+    stores = tuple(s._replace(affine=moved(s.affine, s.parameter)) for s in nest.stores)
+    offsets = tuple(first.get(k, 0) for k in range(len(nest.dtypes)))
+    return replace(nest, instructions=instructions, stores=stores), offsets
+
+
+def collapsed(nest: Nest) -> Nest:
+    """The nest with axes of size 1 dropped and neighbours merged where every address allows it."""
+    used = [i.affine for i in nest.instructions if i.affine is not None]
+    used += [g.affine for i in nest.instructions for g in i.guards]
+    used += [s.affine for s in nest.stores]
+    columns = list(zip(*(a.coefs for a in used), strict=True)) or [()] * len(nest.space)
+    keep: list[int] = []
+    space: list[int] = []
+    for axis, n in enumerate(nest.space):
+        if n == 1:
+            continue
+        if keep and nest.inner[keep[-1]] == nest.inner[axis]:
+            before, now = columns[keep[-1]], columns[axis]
+            if all(a == b * n for a, b in zip(before, now, strict=True)):
+                keep[-1], space[-1] = axis, space[-1] * n
+                continue
+        keep.append(axis)
+        space.append(n)
+
+    def moved(a: Affine) -> Affine:
+        return Affine(a.const, tuple(a.coefs[axis] for axis in keep), a.dynamic)
+
+    instructions = tuple(
+        i._replace(
+            affine=None if i.affine is None else moved(i.affine),
+            guards=tuple(Guard(moved(g.affine), g.stop) for g in i.guards),
+        )
+        for i in nest.instructions
+    )
+    stores = tuple(s._replace(affine=moved(s.affine)) for s in nest.stores)
+    inner = tuple(nest.inner[axis] for axis in keep)
+    return replace(nest, space=tuple(space), inner=inner, instructions=instructions, stores=stores)
