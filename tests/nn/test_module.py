@@ -1,5 +1,8 @@
 """Module: finding its parts, modes, saving, loading, printing."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 
@@ -236,6 +239,20 @@ def test_snapshots_of_values_survive_loading():
     before = snapshot.numpy().copy()
     layer.load_state_dict({"weight": np.ones((2, 1)), "bias": np.ones((1, 1))})
     np.testing.assert_array_equal(snapshot.numpy(), before)
+
+
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))])
+def test_copies_are_equal_and_independent(duplicate):
+    model = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
+    twin = duplicate(model)
+    assert [type(p) for p in twin.parameters()] == [nn.Parameter] * 4
+    for name, array in twin.state_dict().items():
+        np.testing.assert_array_equal(array, model.state_dict()[name])
+    before = twin.state_dict()["1.running_mean"]
+    model(init.ones(4, 2))
+    model[0].weight.cached_data[:] = 7
+    np.testing.assert_array_equal(twin.state_dict()["1.running_mean"], before)
+    assert not (twin[0].weight.numpy() == 7).any()
 
 
 # ---- printing

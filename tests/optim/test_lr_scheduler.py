@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from needle import init, nn, optim
-from needle.errors import ArgumentError, StateDictError
+from needle.errors import ArgumentError, DtypeError, StateDictError
 from needle.optim import lr_scheduler
 
 MAKE = {
@@ -91,3 +91,8 @@ def test_a_state_that_does_not_fit():
 def test_bad_arguments(make, text):
     with pytest.raises(ArgumentError, match=text):
         make(sgd())
+
+
+def test_a_schedule_needs_an_optimizer():
+    with pytest.raises(DtypeError, match="StepLR: expected an optimizer .* got Linear"):
+        lr_scheduler.StepLR(nn.Linear(1, 1), step_size=1)

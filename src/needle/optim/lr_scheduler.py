@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from needle.errors import ArgumentError, StateDictError
+from needle.errors import ArgumentError, DtypeError, StateDictError
 from needle.optim.optimizer import Optimizer
 
 
@@ -24,6 +24,11 @@ class LRScheduler:
     """
 
     def __init__(self, optimizer: Optimizer, last_epoch: int = -1) -> None:
+        if not hasattr(optimizer, "lr"):
+            raise DtypeError(
+                f"{type(self).__name__}: expected an optimizer with a number `lr`, "
+                f"got {type(optimizer).__name__}"
+            )
         self.optimizer: Any = optimizer
         self.base_lr = self.optimizer.lr
         self.last_epoch = last_epoch
