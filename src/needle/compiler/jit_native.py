@@ -6,6 +6,7 @@ import functools
 import sys
 import time
 
+from needle import settings
 from needle.compiler.graph import Graph
 from needle.compiler.jit_program import Executable, Interpreted
 
@@ -25,6 +26,10 @@ def compile_graph(graph: Graph, tied: dict[int, int], numbers: frozenset[int]) -
     from needle.compiler.plan import compile_graph as plan
     from needle.compiler.simplify import simplify
 
+    if settings.current().check:
+        from needle.compiler.check import CheckedProgram
+
+        return CheckedProgram(graph, tied, numbers)
     start = time.perf_counter()
     name = cache.key([str(graph), repr(sorted(tied.items())), repr(sorted(numbers))])
     found = cache.load(name)
