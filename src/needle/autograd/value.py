@@ -127,7 +127,7 @@ class Value:
         try:
             self.op  # noqa: B018  not set where a constructor failed: such a Value was never counted
             autograd.TENSOR_COUNTER -= 1
-        except AttributeError:  # also where the interpreter is shutting down and `autograd` is gone
+        except (AttributeError, TypeError):  # also where the interpreter is shutting down
             pass
 
     @property

@@ -252,30 +252,79 @@ def untraced() -> Iterator[None]:
         mode.tracer = tracer
 
 
+class HostDraw(Exception):  # noqa: N818
+    """The function drew from a generator of the host."""
+
+
 def trace(
     function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any],
     static: frozenset[str], state: State, leaves: list[Any], draws: str,
 ) -> Trace:  # fmt: skip
     """Trace one call. Whatever happens, slots and random states are as before afterwards."""
+    job = (function, args, kwargs, static, state, leaves, draws)
+    try:
+        return _trace(*job)
+    except HostDraw:  # look again, at every node: looking costs more than tracing
+        return _trace(*job, watch=True)
+
+
+def _trace(
+    function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any],
+    static: frozenset[str], state: State, leaves: list[Any], draws: str, watch: bool = False,
+) -> Trace:  # fmt: skip
     held = [dict(h.items()) for h in state.holders]
-    numpy_state, python_state = np.random.get_state(), python_random.getstate()
+    generators = Generators()
     tracer = StepTracer(state, leaves, draws)
+    if watch:
+        tracer.recorder.on_node = lambda: generators.check(tracer.recorder)
     try:
         with t.recording(tracer.recorder):
             mode.tracer = tracer
             try:
                 result = _run(tracer, function, args, kwargs, static, leaves)
-                _check_random(tracer, numpy_state, python_state)
+                if generators.used():
+                    if watch:
+                        generators.check(tracer.recorder)
+                    raise HostDraw
                 _collect(tracer, held, result)
             finally:
                 mode.tracer = None
     finally:
         _restore(state, held)
-        np.random.set_state(numpy_state)
-        python_random.setstate(python_state)
+        generators.restore()
         done, tracer.inside, tracer.grads = tracer.trace, {}, {}
         tracer.data.clear()
     return done
+
+
+class Generators:
+    """The host's random generators, as they are when this is made."""
+
+    def __init__(self) -> None:
+        self.numpy, self.python = np.random.get_state(), python_random.getstate()
+
+    def used(self) -> str:
+        """Return the name of the one that was drawn from since, or an empty string."""
+        now = np.random.get_state()
+        if now[2:] != self.numpy[2:] or not np.array_equal(now[1], self.numpy[1]):
+            return "numpy.random"
+        return "" if python_random.getstate() == self.python else "random"
+
+    def check(self, recorder: Recorder) -> None:
+        """Raise where one was used: its numbers would be frozen."""
+        name = self.used()
+        if name:
+            source = recorder.source()
+            raise TraceError(
+                f"{name} was used inside a compiled function, before `{source.op}` at "
+                f"{source.file}:{source.line}: its numbers would be the same at each call; use "
+                "ndl.init.rand, ndl.init.randn or ndl.init.randb"
+            )
+
+    def restore(self) -> None:
+        """Put the states back."""
+        np.random.set_state(self.numpy)
+        python_random.setstate(self.python)
 
 
 def _run(
@@ -309,18 +358,6 @@ def _run(
         tracer.lifted[i, key] = target[key] = number
     with random.use_source(tracer):
         return function(*swapped, **named)
-
-
-def _check_random(tracer: StepTracer, numpy_state: Any, python_state: Any) -> None:
-    """Raise where the host's generators were drawn from: the numbers would be frozen."""
-    now = np.random.get_state()
-    same = now[2:] == numpy_state[2:] and np.array_equal(now[1], numpy_state[1])
-    if not same or python_random.getstate() != python_state:
-        name = "random" if same else "numpy.random"
-        raise TraceError(
-            f"{name} was used inside a compiled function: its numbers would be the same at each call; "
-            "use ndl.init.rand, ndl.init.randn or ndl.init.randb"
-        )
 
 
 def _restore(state: State, held: list[dict[Any, Any]]) -> None:

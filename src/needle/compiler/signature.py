@@ -10,7 +10,7 @@ import numpy as np
 from needle.autograd.tensor import Tensor
 from needle.errors import TraceError
 
-_STATIC = (int, str, bytes, type(None))
+_STATIC = (int, str, bytes, type(None), np.integer)
 
 
 def flatten(args: Sequence[Any], kwargs: dict[str, Any], static: frozenset[str]) -> Any:
@@ -42,7 +42,7 @@ def _part(x: Any, leaves: list[Any]) -> Any:
     if isinstance(x, float | np.floating):
         leaves.append(x)
         return (float, type(x))
-    if isinstance(x, _STATIC | np.integer):
+    if isinstance(x, _STATIC):
         return (type(x), x)
     if isinstance(x, tuple | list):
         return (type(x), tuple(_part(part, leaves) for part in x))
