@@ -46,7 +46,7 @@ def test_further_arguments_are_handed_on():
 
 
 def test_bad_arguments():
-    with pytest.raises(ArgumentError, match='nonlinearity "relu", got \'tanh\''):
+    with pytest.raises(ArgumentError, match="nonlinearity \"relu\", got 'tanh'"):
         init.kaiming_uniform(3, 3, nonlinearity="tanh")
     with pytest.raises(ArgumentError, match="fan_in of at least 1, got 0"):
         init.kaiming_normal(0, 3)

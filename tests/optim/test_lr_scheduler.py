@@ -94,5 +94,5 @@ def test_bad_arguments(make, text):
 
 
 def test_a_schedule_needs_an_optimizer():
-    with pytest.raises(DtypeError, match="StepLR: expected an optimizer .* got Linear"):
+    with pytest.raises(DtypeError, match=r"StepLR: expected an optimizer .* got Linear"):
         lr_scheduler.StepLR(nn.Linear(1, 1), step_size=1)
