@@ -237,6 +237,20 @@ def test_constants_keep_every_bit():
         assert out.tobytes() == np.array(values, dtype).tobytes()
 
 
+@pytest.mark.parametrize(
+    ("value", "source", "to"),
+    [
+        (0.1, "float32", "float64"), (300, "int32", "int8"), (-1, "int64", "uint16"),
+        (0.5, "float64", "bool"), (2.9, "float32", "int64"), (-7.5, "float64", "int8"),
+    ],
+)  # fmt: skip
+def test_casts_of_constants_are_numpys(value, source, to):
+    """They are made while the code is written: of the rounded constant, not of what was asked."""
+    out = np.zeros(1, to)
+    compiled(1, lambda b, q: b.store(cast(b, b.const(value, source), to), q, 0))(out)
+    assert out[0] == np.array(value, source).astype(to)
+
+
 VECTOR_REGISTER = {
     "haswell": r"%ymm", "skylake-avx512": r"%zmm", "neoverse-n1": r"v\d+\.4s",
     "apple-m1": r"\.4s",

@@ -156,7 +156,7 @@ class Builder(Arithmetic):
         if isinstance(mask, Value) or self.target.has_mask(dtype):
             full, lanes = self._masked_name("load", stored, width), self._lanes(mask, width)
             kind, size = llvm_type(stored, width), ITEM_BYTES[dtype]
-            other = literal_text(fill, stored, width)
+            other = self.const(fill, stored, width).text
             text = f"call {kind} @{full}({at.typed}, i32 {size}, {lanes}, {kind} {other})"
             return self._loaded(self.emit(text, stored, width), dtype)
         result = self.const(fill, stored, width)

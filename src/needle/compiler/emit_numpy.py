@@ -12,10 +12,11 @@ from collections.abc import Callable
 from needle.compiler import mathfn
 from needle.compiler.emit import Builder
 from needle.compiler.emit_values import Value, is_float, is_signed
+from needle.compiler.primitives import COMPARE
+from needle.compiler.primitives_base import wrapped
 from needle.compiler.target import ITEM_BYTES
 
-_ROUNDING = {"floor": "floor", "ceil": "ceil", "trunc": "trunc", "rint": "rint"}
-_COMPARE = ("lt", "le", "gt", "ge", "eq", "ne")
+_INTRINSIC = ("floor", "ceil", "trunc", "rint", "sqrt")
 
 
 def apply(b: Builder, fn: str, *operands: Value) -> Value:
@@ -28,10 +29,10 @@ def apply(b: Builder, fn: str, *operands: Value) -> Value:
     '<8 x i1>'
     """
     operands = b.match(*operands)
-    if fn in _COMPARE:
+    if fn in COMPARE:
         return b.compare(fn, *operands)
-    if fn in _ROUNDING:
-        return b.intrinsic(_ROUNDING[fn], *operands)
+    if fn in _INTRINSIC:
+        return b.intrinsic(fn, *operands)
     if is_float(operands[0].dtype) and fn in mathfn.FUNCTIONS:
         return mathfn.call(b, fn, *operands)
     return _RULES[fn](b, *operands)
@@ -42,8 +43,7 @@ def cast(b: Builder, x: Value, dtype: str) -> Value:
     if x.dtype == dtype:
         return x
     if x.literal is not None and math.isfinite(x.literal):
-        wrapped = x.literal if is_float(dtype) else _wrapped(int(x.literal), dtype, x.literal)
-        return b.const(wrapped, dtype, x.width)
+        return b.const(x.literal if is_float(dtype) else wrapped(x.literal, dtype), dtype, x.width)
     if dtype == "bool":
         return b.compare("ne", x, 0)
     if x.dtype == "bool":
@@ -53,14 +53,6 @@ def cast(b: Builder, x: Value, dtype: str) -> Value:
     if is_float(dtype):
         return b.convert("sitofp" if is_signed(x.dtype) else "uitofp", x, dtype)
     return _resize(b, x, dtype)
-
-
-def _wrapped(value: int, dtype: str, original: float) -> int:
-    if dtype == "bool":
-        return int(original != 0)
-    bits = 8 * ITEM_BYTES[dtype]
-    value &= (1 << bits) - 1
-    return value - (1 << bits) if is_signed(dtype) and value >> (bits - 1) else value
 
 
 def _cast_float(b: Builder, x: Value, dtype: str) -> Value:
@@ -103,22 +95,6 @@ def _sign(b: Builder, x: Value) -> Value:
     return b.select(b.isnan(x), x, result) if is_float(x.dtype) else result
 
 
-def _isinf(b: Builder, x: Value) -> Value:
-    return b.compare("eq", b.intrinsic("fabs", x), math.inf)
-
-
-def _isfinite(b: Builder, x: Value) -> Value:
-    return b.compare("lt", b.intrinsic("fabs", x), math.inf)
-
-
-def _maximum(b: Builder, x: Value, y: Value) -> Value:
-    return b.or_(x, y) if x.dtype == "bool" else b.maximum(x, y)
-
-
-def _minimum(b: Builder, x: Value, y: Value) -> Value:
-    return b.and_(x, y) if x.dtype == "bool" else b.minimum(x, y)
-
-
 def _power(b: Builder, x: Value, y: Value) -> Value:
     """Integers, by squaring; a negative exponent (an error in NumPy) counts as its bits."""
     bits = 8 * ITEM_BYTES[x.dtype]
@@ -150,16 +126,8 @@ def _shift_amount(b: Builder, x: Value, y: Value) -> tuple[Value, Value]:
     return inside, b.select(inside, y, 0)
 
 
-def _floor_divide(b: Builder, x: Value, y: Value) -> Value:
-    if is_float(x.dtype):
-        return _float_divmod(b, x, y)[0]
-    return _integer_divmod(b, x, y)[0]
-
-
-def _modulo(b: Builder, x: Value, y: Value) -> Value:
-    if is_float(x.dtype):
-        return _float_divmod(b, x, y)[1]
-    return _integer_divmod(b, x, y)[1]
+def _divmod(b: Builder, x: Value, y: Value) -> tuple[Value, Value]:
+    return (_float_divmod if is_float(x.dtype) else _integer_divmod)(b, x, y)
 
 
 def _integer_divmod(b: Builder, x: Value, y: Value) -> tuple[Value, Value]:
@@ -203,22 +171,21 @@ _RULES: dict[str, Callable[..., Value]] = {
     "neg": Builder.neg,
     "abs": _abs,
     "sign": _sign,
-    "sqrt": lambda b, x: b.intrinsic("sqrt", x),
     "rsqrt": lambda b, x: b.div(1, b.intrinsic("sqrt", x)),
     "reciprocal": lambda b, x: b.div(1, x),
     "not": Builder.not_,
     "isnan": Builder.isnan,
-    "isinf": _isinf,
-    "isfinite": _isfinite,
+    "isinf": lambda b, x: b.compare("eq", b.intrinsic("fabs", x), math.inf),
+    "isfinite": lambda b, x: b.compare("lt", b.intrinsic("fabs", x), math.inf),
     "add": Builder.add,
     "sub": Builder.sub,
     "mul": Builder.mul,
     "div": Builder.div,
     "pow": _power,
-    "mod": _modulo,
-    "floordiv": _floor_divide,
-    "max": _maximum,
-    "min": _minimum,
+    "mod": lambda b, x, y: _divmod(b, x, y)[1],
+    "floordiv": lambda b, x, y: _divmod(b, x, y)[0],
+    "max": lambda b, x, y: (b.or_ if x.dtype == "bool" else b.maximum)(x, y),
+    "min": lambda b, x, y: (b.and_ if x.dtype == "bool" else b.minimum)(x, y),
     "and": Builder.and_,
     "or": Builder.or_,
     "xor": Builder.xor,

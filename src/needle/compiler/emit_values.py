@@ -49,11 +49,9 @@ def suffix(dtype: str, width: int) -> str:
 
 
 def literal_text(value: float, dtype: str, width: int = 1) -> str:
-    """A constant as LLVM text; floats in hexadecimal, so that no digit is lost."""
+    """A constant of the dtype as LLVM text; floats in hexadecimal, so that no digit is lost."""
     if is_float(dtype):
-        with np.errstate(over="ignore"):
-            exact = float(np.dtype(dtype).type(value))
-        scalar = "0x" + struct.pack(">d", exact).hex().upper()
+        scalar = "0x" + struct.pack(">d", value).hex().upper()
     elif dtype == "bool":
         scalar = "true" if value else "false"
     else:
@@ -84,8 +82,7 @@ class Value:
     def __add__(self, other: Value | float) -> Value:
         return self.builder.add(self, other)
 
-    def __radd__(self, other: float) -> Value:
-        return self.builder.add(other, self)
+    __radd__ = __add__
 
     def __sub__(self, other: Value | float) -> Value:
         return self.builder.sub(self, other)
@@ -96,8 +93,7 @@ class Value:
     def __mul__(self, other: Value | float) -> Value:
         return self.builder.mul(self, other)
 
-    def __rmul__(self, other: float) -> Value:
-        return self.builder.mul(other, self)
+    __rmul__ = __mul__
 
     def __neg__(self) -> Value:
         return self.builder.neg(self)
@@ -117,8 +113,11 @@ class Arithmetic:
     # -- values ---------------------------------------------------------------------------------
 
     def const(self, value: float, dtype: str, width: int = 1) -> Value:
-        """A literal."""
-        if isinstance(value, np.generic):
+        """A literal, rounded to the dtype."""
+        if is_float(dtype):
+            with np.errstate(over="ignore"):
+                value = float(np.dtype(dtype).type(value))
+        elif isinstance(value, np.generic):
             value = value.item()
         return Value(literal_text(value, dtype, width), dtype, width, self, value)
 

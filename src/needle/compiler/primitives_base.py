@@ -99,6 +99,14 @@ def kind_of(dtype: np.dtype) -> str:
     return {"b": "bool", "i": "int", "u": "int", "f": "float"}.get(dtype.kind, dtype.kind)
 
 
+def wrapped(value: float, dtype: Any) -> bool | int:
+    """Return a number in an integer type or bool, integers wrapped around as NumPy's are."""
+    if np.dtype(dtype) == BOOL:
+        return bool(value)
+    bits = 8 * np.dtype(dtype).itemsize
+    return int(np.uint64(int(value) % 2**bits).astype(dtype))
+
+
 def scalar_key(value: bool | int | float) -> tuple[str, str]:
     """Return a key equal for equal bits: it tells -0.0 from 0.0 and 1 from True; NaN equals NaN."""
     return type(value).__name__, repr(value)

@@ -21,7 +21,7 @@ from needle.compiler.graph import Build, Graph, Node
 from needle.compiler.primitives import (
     ArgReduce, Binary, Broadcast, Compare, Constant, Cumulative, MatMul, Primitive, Reduce, Unary,
 )  # fmt: skip
-from needle.compiler.primitives_base import type_text
+from needle.compiler.primitives_base import type_text, wrapped
 from needle.errors import GraphError
 
 Shape = tuple[int, ...]
@@ -96,9 +96,7 @@ class Rewriter(Build):
 
     def constant(self, value: Any, dtype: np.dtype) -> Node:
         """Return a 0-d constant; integers wrap around as NumPy's arithmetic does."""
-        if dtype.kind in "iu":
-            value = int(np.array(int(value) % 2 ** (8 * dtype.itemsize), np.uint64).astype(dtype))
-        return super().constant(value, dtype)
+        return super().constant(value if dtype.kind == "f" else wrapped(value, dtype), dtype)
 
 
 def scalar(node: Node) -> bool | int | float | None:

@@ -41,7 +41,7 @@ State = enum.IntEnum("State", "SPINS SLEEPS WAKES CLAIMED", start=0)
 #: Words of a program block, filled by `run`; from `CALLS` on the native loop writes them.
 #: `STEPS` points to four words a step: kernel, table offset in bytes, blocks, `Flag`s. The table
 #: `POINTERS` is filled at each call: pointer i is ``slots[relocations[2 i]]`` plus
-#: ``relocations[2 i + 1]``. `TIMES`, where not null, gets the clock before each step and at the end.
+#: ``relocations[2 i + 1]``. `TIMES`, where not null, gets the clock before each step and after all.
 Word = enum.IntEnum(
     "Word",
     "STEPS STEP_COUNT POINTERS RELOCATIONS POINTER_COUNT SLOTS STATUS THREADS CALL_LIMIT WAIT_LIMIT"
