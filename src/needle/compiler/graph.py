@@ -168,7 +168,7 @@ class Build:
         """Return `primitive` applied to nodes."""
         return make(primitive, *inputs, source=self.source)
 
-    def constant(self, value: Any, dtype: np.dtype) -> Node:
+    def constant(self, value: Any, dtype: Any) -> Node:
         """Return a 0-d constant."""
         return self(p.Constant(value, dtype))
 
@@ -192,7 +192,7 @@ class Build:
         """Select between two nodes of one shape and dtype."""
         return self(p.Where(), condition, a, b)
 
-    def cast(self, x: Node, dtype: np.dtype) -> Node:
+    def cast(self, x: Node, dtype: Any) -> Node:
         """Return x in another dtype."""
         return x if x.dtype == dtype else self(p.Cast(dtype), x)
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from needle.compiler import trace_record as t
 from needle.compiler.graph import Node
+from needle.compiler.primitives_base import DTYPES
 from needle.compiler.trace import (
     TracedArray,
     _is_foreign,
@@ -272,7 +273,7 @@ def _loop(ufunc: np.ufunc, inputs: tuple[Any, ...], dtype: Any) -> tuple[np.dtyp
     dtypes = ufunc.resolve_dtypes(
         (*kinds, *(None,) * ufunc.nout), **({"signature": form[0]} if form else {})
     )
-    if any(d not in t.g_dtypes() for d in dtypes):
+    if any(d not in DTYPES for d in dtypes):
         raise TraceError(
             f"np.{ufunc.__name__} of {', '.join(str(k) for k in kinds)} computes in "
             f"{dtypes[-1]}, which is not compiled{t.at_line()}; convert with .astype('float32')"

@@ -15,6 +15,7 @@ from needle.compiler import trace_record as t
 from needle.compiler import trace_reduce as r
 from needle.compiler.graph import Node
 from needle.compiler.primitives import Concat, Flip, Pad
+from needle.compiler.primitives_base import DTYPES
 from needle.compiler.trace import TracedArray, as_traced, lift, not_traced, typed, wrap
 from needle.compiler.trace_elementwise import apply
 from needle.compiler.trace_index import getitem, setitem
@@ -296,7 +297,7 @@ def array(a: Any, dtype: Any = None, **options: Any) -> TracedArray:
 def astype(x: Any, dtype: Any, order: Any = None, *, copy: bool = True, **options: Any) -> TracedArray:
     """Convert to a dtype."""
     a = as_traced(x)
-    if np.dtype(dtype) not in t.g_dtypes():
+    if np.dtype(dtype) not in DTYPES:
         raise TraceError(f"astype: {np.dtype(dtype)} is not compiled{t.at_line()}; use float32")
     if a.dtype == np.dtype(dtype) and not copy:
         return a

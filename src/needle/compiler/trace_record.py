@@ -18,10 +18,9 @@ from typing import Any
 import numpy as np
 
 from needle.compiler import graph as g
-from needle.compiler.graph import Node, Source
-from needle.compiler.primitives import (
-    Binary, Broadcast, Cast, Compare, Constant, Iota, Permute, Primitive, Reduce, Reshape, Unary, Where,
-)  # fmt: skip
+from needle.compiler.graph import Build, Node, Source
+from needle.compiler.primitives import Iota, Primitive
+from needle.compiler.primitives_base import DTYPES
 from needle.errors import TraceError
 
 _ROOT = str(Path(__file__).resolve().parents[1])
@@ -92,7 +91,7 @@ class Recorder:
 
         found = self.arrays.get(id(array))
         if found is None:
-            if array.dtype not in g_dtypes():
+            if array.dtype not in DTYPES:
                 raise TraceError(
                     f"{label}: dtype {array.dtype} is not compiled; use float32, float64, an integer "
                     f"type or bool{at_line()}"
@@ -137,9 +136,9 @@ class Recorder:
         """Record a node."""
         if self.on_node is not None:
             self.on_node()
-        return g.make(primitive, *inputs, source=self.source())
+        return g.make(primitive, *inputs, source=self.source(primitive.name))
 
-    def source(self) -> Source:
+    def source(self, otherwise: str = "") -> Source:
         """Say which line of the user is running, and for which op."""
         frame: FrameType | None = sys._getframe(2)
         op, last = "", frame
@@ -152,7 +151,7 @@ class Recorder:
             last, frame = frame, frame.f_back
         frame = frame or last
         assert frame is not None
-        return Source(frame.f_code.co_filename, frame.f_lineno, op or frame.f_code.co_name)
+        return Source(frame.f_code.co_filename, frame.f_lineno, op or otherwise or frame.f_code.co_name)
 
     def close(self) -> None:
         """End the trace: from now on its arrays raise."""
@@ -185,13 +184,6 @@ def _inside(code: CodeType) -> bool:
     return known
 
 
-def g_dtypes() -> frozenset[np.dtype]:
-    """Return the dtypes that the graph knows."""
-    from needle.compiler.primitives_base import DTYPES
-
-    return DTYPES
-
-
 @contextmanager
 def recording(recorder: Recorder) -> Iterator[Recorder]:
     """Make `recorder` the active one of this thread inside the block; it is closed afterwards."""
@@ -218,72 +210,24 @@ def at_line() -> str:
     return f" ({source.file}:{source.line})"
 
 
-# ---- building nodes; each leaves out what would change nothing
+class _Recording(Build):
+    """Writes nodes into the active trace."""
+
+    def __call__(self, primitive: Primitive, *inputs: Node) -> Node:
+        return active().make(primitive, *inputs)
 
 
-def make(primitive: Primitive, *inputs: Node) -> Node:
-    """Record a node in the active trace."""
-    return active().make(primitive, *inputs)
+make = _Recording()
+unary, binary, compare, where = make.unary, make.binary, make.compare, make.where
+cast, broadcast, reshape, permute = make.cast, make.broadcast, make.reshape, make.permute
+reduce, like = make.reduce, make.full
 
 
 def constant(value: Any, dtype: Any, shape: Sequence[int] = ()) -> Node:
     """Return a number, repeated to `shape`."""
-    return broadcast(make(Constant(value, np.dtype(dtype))), shape)
-
-
-def cast(x: Node, dtype: Any) -> Node:
-    """Convert; a constant becomes one of the other dtype."""
-    if x.dtype == dtype:
-        return x
-    return make(Cast(np.dtype(dtype)), x)
-
-
-def broadcast(x: Node, shape: Sequence[int]) -> Node:
-    """Repeat to `shape`."""
-    return x if x.shape == tuple(shape) else make(Broadcast(tuple(shape)), x)
-
-
-def reshape(x: Node, shape: Sequence[int]) -> Node:
-    """Give another shape without -1."""
-    return x if x.shape == tuple(shape) else make(Reshape(tuple(shape)), x)
-
-
-def permute(x: Node, axes: Sequence[int]) -> Node:
-    """Reorder the axes."""
-    order = tuple(axes)
-    return x if order == tuple(range(len(order))) else make(Permute(order), x)
-
-
-def unary(fn: str, x: Node) -> Node:
-    """Apply a function of one array."""
-    return make(Unary(fn), x)
-
-
-def binary(fn: str, a: Node, b: Node) -> Node:
-    """Apply a function of two arrays of one shape and dtype."""
-    return make(Binary(fn), a, b)
-
-
-def compare(fn: str, a: Node, b: Node) -> Node:
-    """Compare two arrays of one shape and dtype."""
-    return make(Compare(fn), a, b)
-
-
-def where(condition: Node, a: Node, b: Node) -> Node:
-    """Select between two arrays of one shape and dtype."""
-    return make(Where(), condition, a, b)
-
-
-def like(value: Any, x: Node) -> Node:
-    """Return a constant in the shape and dtype of `x`."""
-    return constant(value, x.dtype, x.shape)
+    return broadcast(make.constant(value, dtype), shape)
 
 
 def iota(shape: Sequence[int], axis: int, dtype: Any = np.int64) -> Node:
     """Return each element's index along an axis."""
     return make(Iota(tuple(shape), axis, np.dtype(dtype)))
-
-
-def reduce(fn: str, x: Node, axes: Sequence[int]) -> Node:
-    """Reduce axes; none of them changes nothing."""
-    return make(Reduce(fn, tuple(sorted(axes))), x) if axes else x
