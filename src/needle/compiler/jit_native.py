@@ -1,4 +1,4 @@
-"""From a traced graph to something that runs it: simplified, fused, compiled; from disk if it is there."""
+"""From a traced graph to something that runs it: simplified, fused, compiled, or from disk."""
 
 from __future__ import annotations
 
@@ -22,9 +22,6 @@ def interpret(graph: Graph, tied: dict[int, int], numbers: frozenset[int]) -> Ex
 def compile_graph(graph: Graph, tied: dict[int, int], numbers: frozenset[int]) -> Executable:
     """Return a native program, compiled now or at another time."""
     from needle.compiler import cache, run
-    from needle.compiler.native import compile_module
-    from needle.compiler.plan import compile_graph as plan
-    from needle.compiler.simplify import simplify
 
     if settings.current().check:
         from needle.compiler.check import CheckedProgram
@@ -35,6 +32,10 @@ def compile_graph(graph: Graph, tied: dict[int, int], numbers: frozenset[int]) -
     found = cache.load(name)
     if found is not None:
         return run.load(*found)
+    from needle.compiler.native import compile_module  # a hit needs none of the passes
+    from needle.compiler.plan import compile_graph as plan
+    from needle.compiler.simplify import simplify
+
     program = plan(simplify(graph), tied=tied, numbers=numbers)
     objects = [compile_module(program.llvm_ir)]
     cache.store(name, program, objects)

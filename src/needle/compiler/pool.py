@@ -15,9 +15,10 @@ import time
 import numpy as np
 
 from needle import settings
-from needle.compiler import native, walker
+from needle.compiler import cache, native, walker
 from needle.compiler.cores import usable_cores
 from needle.compiler.memory import address, aligned
+from needle.compiler.program import Program
 from needle.compiler.target import host
 from needle.compiler.walker import Control, Mail, State
 
@@ -106,7 +107,12 @@ class Pool:
 @functools.cache
 def _runtime(futex: int | None) -> native.Library:
     target = host()
-    code = native.compile_module(walker.runtime_ir(target.triple, futex), target)
+    text = walker.runtime_ir(target.triple, futex)
+    name = cache.key([text], target)
+    found = cache.load(name)
+    code = found[1][0] if found else native.compile_module(text, target)
+    if not found:
+        cache.store(name, Program(kernels=(), steps=()), [code])
     return native.Library([code], ["needle_run", "needle_work", "needle_clock"])
 
 
