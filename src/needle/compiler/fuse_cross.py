@@ -113,5 +113,5 @@ def _in_parts(node: Node, rows: int, columns: int) -> Node:
 
 def chunk_of(rows: int, columns: int) -> int:
     """Rows of a block: some microseconds of work, and an even number of blocks."""
-    blocks = max(1, min(MOST_BLOCKS, rows, rows * columns // BLOCK_ELEMENTS))
+    blocks = max(1, min(MOST_BLOCKS, rows, rows * max(columns, 64) // BLOCK_ELEMENTS))
     return -(-rows // (blocks + blocks % 2 if blocks > 1 else 1))

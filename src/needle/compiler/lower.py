@@ -85,12 +85,12 @@ def bundled(parts: Sequence[Lowered]) -> Lowered:
     if len(parts) == 1:
         return parts[0]
     return Lowered(
-        tuple(n for part in parts for n in part.members),
+        tuple(dict.fromkeys(n for part in parts for n in part.members)),
         parts[0].state,
         Bundle(tuple(piece_of(p.work, len(p.parameters)) for p in parts)),
         tuple(n for part in parts for n in part.parameters),
         tuple(n for part in parts for n in part.offsets),
-        tuple(n for part in parts for n in part.writes),
+        tuple(dict.fromkeys(n for part in parts for n in part.writes)),
     )
 
 

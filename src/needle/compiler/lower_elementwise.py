@@ -171,7 +171,9 @@ def write(place: Place, i: Instruction, vector: bool) -> Value:
         lanes_follow = all(place.values[d].width == 1 for d, _ in i.affine.dynamic)
         if place.step(i.affine) == 1 and lanes_follow:
             first = place.first(i.affine)
-            return lower_random.draw_run(b, attribute[0], args[0], attribute[1], first, place.width)
+            kind, stream = attribute
+            aligned = _multiple_of_four(i.affine, place.vector)
+            return lower_random.draw_run(b, kind, args[0], stream, first, place.width, aligned)
     position = place.each(i.affine)
     if i.op == "iota":
         return emit_numpy.cast(b, position, i.dtype)
@@ -179,6 +181,12 @@ def write(place: Place, i: Instruction, vector: bool) -> Value:
         return b.div(position, attribute)
     kind, stream = attribute
     return lower_random.draw(b, kind, args[0], stream, position)
+
+
+def _multiple_of_four(affine: Affine, vector: int | None) -> bool:
+    """Whether the first lane's position always is one: vectors begin at multiples of 8."""
+    others = [c for axis, c in enumerate(affine.coefs) if axis != vector]
+    return not affine.dynamic and not any(c % 4 for c in (affine.const, *others))
 
 
 def _checked(place: Place, i: Instruction, index: Value) -> Value:

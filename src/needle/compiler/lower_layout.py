@@ -61,7 +61,7 @@ def _width(nest: Nest, target: Target, n: int, swept: bool) -> int:
     floats = [dtype for dtype in dtypes if is_float(dtype)]
     widest = max(floats or dtypes, key=lambda dtype: ITEM_BYTES[dtype], default="float32")
     lanes = target.lanes(widest)
-    heavy = any(i.op == "random" or i.attribute in HEAVY for i in nest.instructions)
+    heavy = any(i.attribute in HEAVY for i in nest.instructions if i.op == "apply")
     most = 2 if heavy or target.registers < 32 else 4
     enough = n if swept or not any(nest.inner) else n // 2
     while most > 1 and lanes * most > max(lanes, -(-enough // lanes) * lanes):

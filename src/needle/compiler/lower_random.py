@@ -17,30 +17,37 @@ def draw(b: Builder, kind: str, key: Value, stream: int, position: Value) -> Val
     return bits if kind == "bits" else _uniform(b, bits)
 
 
-def draw_run(b: Builder, kind: str, key: Value, stream: int, first: Value, width: int) -> Value:
-    """`width` elements (a multiple of 8) from `first` on: each block of four is computed once."""
-    name = f"needle.philox.run.x{width}"
+def draw_run(
+    b: Builder, kind: str, key: Value, stream: int, first: Value, width: int, aligned: bool
+) -> Value:
+    """`width` elements (a multiple of 8) from `first` on: each block of four is computed once.
+
+    `aligned`: `first` is known to be a multiple of 4.
+    """
+    name = f"needle.philox.run.x{width}{'a' if aligned else ''}"
     if name not in b.module:
         parameters = [("key", "uint64"), ("stream", "uint64"), ("first", "int64")]
         body = b.module.function(
             name, parameters, returns=f"<{width} x i32>", attributes="noinline"
         )
-        body.ret(_run(body, width, *body.arguments))
+        body.ret(_run(body, width, *body.arguments, aligned))
     bits = b.call(name, [key, b.const(stream, "uint64"), first], "uint32", width)
     return bits if kind == "bits" else _uniform(b, bits)
 
 
-def _run(b: Builder, width: int, key: Value, stream: Value, first: Value) -> Value:
+def _run(b: Builder, width: int, key: Value, stream: Value, first: Value, aligned: bool) -> Value:
     """The words of the blocks that begin in the run, interleaved and shifted to its start."""
     blocks = width // 4
     start = b.shr(first, 2)
     words = _rounds(b, key, stream, b.splat(start, blocks) + b.lanes(blocks))
-    after = _rounds(b, key, stream, start + blocks)
     pairs = [
         b.shuffle(x, y, [i // 2 + i % 2 * blocks for i in range(2 * blocks)])
         for x, y in ((words[0], words[2]), (words[1], words[3]))
     ]
     main = b.shuffle(pairs[0], pairs[1], [i // 2 + i % 2 * 2 * blocks for i in range(width)])
+    if aligned:
+        return main
+    after = _rounds(b, key, stream, start + blocks)
     more = b.splat(after[0], width)
     for lane, word in enumerate(after[1:3], 1):
         more = b.select(b.compare("eq", b.lanes(width, "int32"), lane), word, more)
