@@ -1,4 +1,4 @@
-"""Whole training runs, compiled against eager: modules, optimizers, two hundred steps of MLPResNet."""
+"""Whole runs, compiled against eager: modules, optimizers, two hundred steps of MLPResNet."""
 
 import copy
 
@@ -162,13 +162,12 @@ def test_two_hundred_steps_in_float32_each_from_the_state_of_eager(dropout):
             assert np.abs(p.numpy() - q.numpy()).max() <= 1e-4 * np.abs(p.numpy()).max()
 
 
-def test_threads_and_cache_change_no_bit(tmp_path, monkeypatch):
+def test_threads_and_cache_change_no_bit(tmp_path):
     def final(threads):
-        with settings.override(num_threads=threads):
+        with settings.override(num_threads=threads, cache=str(tmp_path / "cache")):
             run = Run("float32", 0.3, True, adam, random="philox")
             return run.losses(5), copy.deepcopy(run.model.state_dict())
 
-    monkeypatch.setenv("NEEDLE_CACHE", str(tmp_path / "cache"))
     results = [final(1), final(2), final(3), final(1)]
     assert any((tmp_path / "cache").rglob("*"))
     for losses, state in results[1:]:
