@@ -66,5 +66,9 @@ class TraceError(NeedleError, TypeError, ValueError):
     """A compiled function does something that a program cannot repeat; the text names the line."""
 
 
+class CheckError(NeedleError, AssertionError):
+    """NEEDLE_CHECK: a compiled call and its reference differ."""
+
+
 class PrecisionWarning(UserWarning):
     """A layer computes in a wider dtype than its parameters, usually by accident."""

@@ -41,11 +41,14 @@ class Call:
         }  # fmt: skip
         return lists[owner.kind][owner.index]
 
-    def result(self, position: int, kind: type[Tensor]) -> Tensor:
+    def result(self, position: int, grad: Any = None) -> Tensor:
         """Return output `position` as a Tensor: a node of the graph where gradients may be asked."""
         found = self.variant.trace.gradients.get(position)
         if found is None or not mode.grad_enabled:
-            return Tensor.make_const(self.out[position])
+            value = Tensor.make_const(self.out[position])
+            if grad is not None:
+                value._grad = self.out[grad] if type(grad) is int else grad
+            return value
         owners = found[0] if isinstance(found, tuple) else []
         inputs = tuple(self.tensor(owner) for owner in owners)
         value = Tensor.__new__(Tensor)
@@ -126,7 +129,7 @@ class Variant:
             if any(a.shape != s for a, s in zip(arrays, shapes, strict=True)):
                 raise GuardError(SHAPE_GUARD) from error
             self.copied += 1
-            copies = [np.ascontiguousarray(a) for a in arrays]
+            copies = [np.asarray(a, order="C") for a in arrays]
             if self.trace.gradients:
                 call.arrays = copies
             return self.executable.call(copies, call.numbers)

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, NoReturn
 
 import numpy as np
 
+from needle.autograd.tensor import Tensor
+from needle.backend import random
+from needle.compiler import philox, signature
+from needle.compiler.graph import Graph, Node, topological
+from needle.compiler.primitives_base import type_text
+from needle.compiler.interpret import evaluate
+from needle.compiler.primitives import Cumulative, MatMul, Reduce, ScatterAdd
 from needle.compiler.state import State
-from needle.errors import NeedleError
+from needle.errors import CheckError, NeedleError
 
 
 class Snapshot:
@@ -50,5 +58,190 @@ def raise_as_eager(state: State, leaves: list[Any], call: Any, error: IndexError
 
 
 def run(variant: Any, state: State, leaves: list[Any], call: Any, level: int) -> Any:
-    """Run a compiled call and compare it."""
-    return variant.run(state, leaves, call)
+    """Run a compiled call and compare it: with the interpreter, and from level 2 with the eager run.
+
+    Raises: CheckError that names what differs; the state is then that of the compiled call.
+    """
+    before = Snapshot(state, leaves, variant.trace.foreign)
+    watched = Watched(variant)
+    executable, variant.executable = variant.executable, watched
+    try:
+        result = variant.run(state, leaves, call)
+    finally:
+        variant.executable = executable
+    watched.compare()
+    if level > 1:
+        _compare_eager(variant, state, leaves, call, before, result)
+    return result
+
+
+class Watched:
+    """An executable that keeps copies of what it is given and what it returns."""
+
+    def __init__(self, variant: Any) -> None:
+        self.variant, self.executable = variant, variant.executable
+
+    def call(self, arrays: Any, numbers: Any = ()) -> Any:
+        """Run the executable."""
+        self.arrays, self.numbers = [a.copy() for a in arrays], numbers
+        out = self.executable.call(arrays, numbers)
+        self.out = [np.copy(x) for x in out]
+        return out
+
+    def compare(self) -> None:
+        """Compare kernel by kernel, each from the compiled run's own values."""
+        graph, program = _checked_program(self.variant)
+        places = iter(self.arrays)
+        figures = iter(self.numbers)
+        given = {
+            node: np.asarray(next(figures), node.dtype) if i in self.variant.wiring.numbers
+            else next(places)
+            for i, node in enumerate(graph.inputs)
+        }  # fmt: skip
+        kept = graph.outputs[len(self.out) :]
+        if program is not None:
+            arrays = [np.copy(a) for a in self.arrays]
+            values = program.call(arrays, self.numbers)[len(self.out) :]
+            given.update(zip(kept, values, strict=True))
+        finals = list(zip(graph.outputs, self.out, strict=False))
+        for node, value in [*[(n, given[n]) for n in kept], *finals]:
+            known = {n: v for n, v in given.items() if n is not node}
+            _compare_kernel(node, value, known)
+
+
+def _checked_program(variant: Any) -> tuple[Graph, Any]:
+    """Return the graph with every array between kernels as a further output, and its program."""
+    found = getattr(variant, "checked", None)
+    if found is None:
+        graph = variant.graph
+        if not hasattr(variant.executable, "program"):
+            return graph, None
+        from needle.compiler.fuse import fuse
+        from needle.compiler.plan import distinct_outputs, without_empty
+        from needle.compiler.simplify import simplify
+
+        graph, _, memory = fuse(distinct_outputs(without_empty(simplify(graph))))
+        done = {*graph.inputs, *graph.outputs}
+        between = [n for n in graph.nodes() if n in memory.kept and n not in done]
+        whole = Graph(graph.inputs, (*graph.outputs, *between))
+        program = variant.compile(whole, {}, variant.wiring.numbers) if between else None
+        found = variant.checked = (whole, program)
+    return found
+
+
+def _compare_kernel(node: Node, value: np.ndarray, known: dict[Node, np.ndarray]) -> None:
+    if node in known:
+        return
+    narrow = evaluate([node], known)[node]
+    if node.dtype.kind != "f":
+        if not np.array_equal(narrow, value):
+            _differ(node, value, narrow, known)
+        return
+    wide = evaluate([node], known, wide=True, keep_all=True)
+    exact = wide[node]
+    finite = np.isfinite(exact) & np.isfinite(narrow)
+    size = np.abs(exact[finite]).max(initial=0)
+    room = 4 * np.abs(narrow[finite] - exact[finite]).max(initial=0)
+    room += 64 * np.finfo(node.dtype).eps * size * _cancelled(node, known, wide)
+    apart = np.abs(value[finite] - exact[finite]).max(initial=0)
+    same = np.array_equal(np.isnan(value[~finite]), np.isnan(narrow[~finite]))
+    if not apart <= room or not same:
+        _differ(node, value, narrow, known)
+
+
+def _cancelled(node: Node, known: dict[Node, np.ndarray], wide: dict[Node, np.ndarray]) -> float:
+    """Return how much larger the terms of the kernel's sums are than the sums."""
+    worst = 1.0
+    for x in topological([node], stop=known):
+        if isinstance(x.primitive, MatMul | Reduce | ScatterAdd | Cumulative):
+            terms = [np.abs(wide[y]) if y.dtype.kind == "f" else wide[y] for y in x.inputs]
+            with np.errstate(all="ignore"):
+                total = np.abs(x.primitive.evaluate(*terms)).max(initial=0)
+                worst = max(worst, float(total / max(np.abs(wide[x]).max(initial=0), 1e-300)))
+    return worst if np.isfinite(worst) else 1e300
+
+
+def _differ(node: Node, value: np.ndarray, right: np.ndarray, known: Any) -> NoReturn:
+    inside = [x for x in topological([node], stop=known) if x.source]
+    lines = dict.fromkeys(f"{x.source.op} at {x.source.file}:{x.source.line}" for x in inside if x.source)
+    apart = np.abs(value.astype("float64") - right.astype("float64"))
+    at = np.unravel_index(np.nanargmax(apart), apart.shape) if apart.size else ()
+    raise CheckError(
+        f"NEEDLE_CHECK: the kernel of {', '.join(reversed(lines)) or node} gave {value[at]!r} where the "
+        f"interpreter gives {right[at]!r}, at {tuple(map(int, at))} of {type_text(node)}: apart by "
+        f"{np.nanmax(apart) if apart.size else 0:.3g}"
+    )
+
+
+def _compare_eager(
+    variant: Any, state: State, leaves: list[Any], call: Any, before: Snapshot, result: Any
+) -> None:
+    """Run the function eagerly from the state before, and compare results and state."""
+    function, args, kwargs = call
+    after = Snapshot(state, leaves, variant.trace.foreign)
+    mine = dict(_values(state, leaves, result))
+    before.restore()
+    try:
+        if variant.fetch.draws_key:
+            source = PhiloxStream(int(np.random.randint(0, 2**64, dtype=np.uint64)))
+            with random.use_source(source):
+                eager = function(*args, **kwargs)
+        else:
+            eager = function(*args, **kwargs)
+        theirs = dict(_values(state, leaves, eager))
+    finally:
+        after.restore()
+    largest = max((np.abs(v).max(initial=0) for k, v in theirs.items() if ".grad" in k), default=0)
+    for label, right in theirs.items():
+        value = mine.get(label)
+        if value is None or value.shape != right.shape:
+            raise CheckError(f"NEEDLE_CHECK=2: {label} is there in the eager run only")
+        room = 1e-3 * np.abs(right[np.isfinite(right)]).max(initial=0) + 1e-5 * largest + 1e-6
+        grad = theirs.get(f"{label}.grad")
+        if grad is not None and np.abs(grad).max(initial=0) <= 1e-5 * largest:
+            continue  # its gradient is rounding noise, which Adam scales up
+        if not np.allclose(value, right, rtol=0, atol=room, equal_nan=True):
+            apart = np.nanmax(np.abs(value - right))
+            raise CheckError(
+                f"NEEDLE_CHECK=2: {label} differs from the eager run by {apart:.3g}: tracing froze "
+                "something that changes (a clock, an attribute of another object, a file)"
+            )
+
+
+class PhiloxStream:
+    """What the program draws, for the eager run: the `Random` primitive's definition."""
+
+    def __init__(self, key: int) -> None:
+        self.key, self.index = key, 0
+
+    def uniform(self, shape: Any) -> np.ndarray:
+        """Draw from the uniform distribution."""
+        return self._next(philox.uniform, shape)
+
+    def normal(self, shape: Any) -> np.ndarray:
+        """Draw from the normal distribution."""
+        return self._next(philox.normal, shape)
+
+    def _next(self, draw: Any, shape: Any) -> np.ndarray:
+        self.index += 1
+        return np.asarray(draw(self.key, self.index - 1, tuple(shape)), "float64")
+
+
+def _values(state: State, leaves: list[Any], result: Any) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield every array and number of the result and of the reachable state, in float64."""
+    found: list[tuple[str, Any]] = []
+    signature.structure(result, lambda x, path: found.append((path, x)))
+    for holder in state.holders:
+        found += [(holder.slot(key) + str(_serial(key)), value) for key, value in holder.items()]
+    found += [(f"argument {i}", leaf) for i, leaf in enumerate(leaves)]
+    for label, value in found:
+        if isinstance(value, Tensor):
+            yield label, np.array(value.realize_cached_data(), "float64")
+            if value._grad is not None:
+                yield f"{label}.grad", np.array(value.grad.realize_cached_data(), "float64")
+        elif isinstance(value, np.ndarray | int | float) and np.asarray(value).dtype.kind in "biuf":
+            yield label, np.array(value, "float64")
+
+
+def _serial(key: Any) -> str:
+    return f" {id(key)}" if isinstance(key, Tensor) else ""

@@ -32,7 +32,8 @@ class CompiledOp(TensorOp):
         if isinstance(found, Exception):
             raise GradientError(f"jit: the gradient could not be traced: {found}") from found
         program = variant.gradient_program(self.position)
-        arrays = [*call.arrays, np.ascontiguousarray(out_grad.realize_cached_data())]
+        weights = np.broadcast_to(out_grad.realize_cached_data(), node.shape)
+        arrays = [*call.arrays, np.asarray(weights, order="C")]
         parts = program.call(arrays, call.numbers)
         inputs = (out_grad, *node.inputs)
         return tuple(_part(GradientPart(self, i), inputs, data) for i, data in enumerate(parts))

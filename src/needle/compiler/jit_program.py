@@ -71,7 +71,7 @@ def wire(trace: Trace, outputs: Sequence[Node], tied: dict[int, Node]) -> Wiring
     recorder = trace.recorder
     arrays = {traced.first: array for array, traced in recorder.arrays.values()}
     later = [n for found in trace.gradients.values() if isinstance(found, tuple) for n in found[1]]
-    used = {n for n in topological([*outputs, *later]) if isinstance(n.primitive, Input)}
+    used = {n for n in topological([*trace.outputs, *later]) if isinstance(n.primitive, Input)}
     used.update(tied.values())
     own = set(topological(outputs))
     new: dict[Node, Node] = {}

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from needle import autograd
 from needle.autograd import gradient as reverse
 from needle.autograd.mode import mode
 from needle.autograd.tensor import Tensor
@@ -23,8 +24,9 @@ from needle.autograd.value import TensorTuple, Value
 from needle.backend import random
 from needle.compiler import signature
 from needle.compiler import trace_record as t
-from needle.compiler.graph import Node
-from needle.compiler.primitives import Random
+from needle.compiler.graph import Node, topological
+from needle.compiler.interpret import evaluate
+from needle.compiler.primitives import Input, Random
 from needle.compiler.state import Holder, State
 from needle.compiler.trace import TracedArray, lift, wrap
 from needle.compiler.trace_number import TracedNumber
@@ -404,8 +406,8 @@ def _leaf(tracer: StepTracer, x: Any, path: str) -> Callable[[Any], Any]:
         position = trace.add(node)
         if x.requires_grad and path.startswith("result"):
             _differentiate(tracer, x, position)
-        kind = type(x)
-        return lambda call: call.result(position, kind)
+        grad = _grad_of(tracer, x) if path.startswith("result") else None
+        return lambda call: call.result(position, grad)
     if isinstance(x, TracedArray):
         position = trace.add(x.node)
         return lambda call: call.out[position]
@@ -418,11 +420,23 @@ def _leaf(tracer: StepTracer, x: Any, path: str) -> Callable[[Any], Any]:
     return lambda call: x
 
 
+def _grad_of(tracer: StepTracer, x: Tensor) -> Any:
+    """Return the gradient that a result has: an output's position, a constant array, or None."""
+    if x._grad is None or autograd.LAZY_MODE:
+        return None
+    data = x.grad.realize_cached_data()
+    node = lift(data)
+    if any(isinstance(n.primitive, Input | Random) for n in topological([node])):
+        return tracer.trace.add(node)
+    return evaluate([node], {})[node]  # the ones that backward() starts from
+
+
 def _differentiate(tracer: StepTracer, result: Tensor, position: int) -> None:
     """Record the gradient of a result that was not differentiated inside: a program of its own."""
     if tracer.differentiated or any(d is not None for d in _written(tracer)):
         return
     grads, tracer.grads = tracer.grads, {}
+    inside = [(value, value._grad) for value in tracer.inside.values()]
     data = result.realize_cached_data()
     try:
         node = tracer.recorder.input("out_grad", data.shape, data.dtype, OutGrad())
@@ -438,6 +452,8 @@ def _differentiate(tracer: StepTracer, result: Tensor, position: int) -> None:
         tracer.trace.gradients[position] = error
     finally:
         tracer.grads, tracer.differentiated = grads, False
+        for value, grad in inside:
+            value._grad = grad
 
 
 def _written(tracer: StepTracer) -> Iterator[Any]:

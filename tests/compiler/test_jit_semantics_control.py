@@ -1,0 +1,330 @@
+"""What `needle.jit` promises about composition and control, row by row."""
+
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+
+import needle as ndl
+from needle import init, nn, optim, settings
+from needle.compiler import jit_native
+from needle.errors import CheckError, TraceError
+
+
+@pytest.fixture(params=["interpreter", "native"])
+def jit(request):
+    def make(function=None, **options):
+        if function is None:
+            return lambda f: make(f, **options)
+        compiled = ndl.jit(function, **options)
+        if request.param == "interpreter":
+            compiled.compile = jit_native.interpret
+        return compiled
+
+    return make
+
+
+def count(step):
+    return len(step.history.notes.get("traced", ())) + step.history.retraces
+
+
+X = np.random.default_rng(0).standard_normal((5, 3)).astype("float32")
+
+
+def make_model(seed=0):
+    np.random.seed(seed)
+    return nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2))
+
+
+# ---- jit(model)
+
+
+def test_a_compiled_model_is_a_node_with_gradients(jit):
+    model = make_model()
+    f = jit(model)
+
+    def gradients(apply):
+        for p in model.parameters():
+            p.grad = None
+        x = ndl.Tensor(X)
+        (apply(x) ** 2).sum().backward()
+        return [x.grad.numpy(), *(p.grad.numpy() for p in model.parameters())]
+
+    expected = gradients(model)
+    for _ in range(2):
+        for a, b in zip(gradients(f), expected, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+    y = f(ndl.Tensor(X))
+    assert len(y.inputs) == 5 and type(y.op).__name__ == "CompiledOp"
+    assert count(f) == 1
+
+
+def test_the_gradient_program_is_compiled_at_the_first_backward(jit):
+    f = jit(make_model())
+    y = f(ndl.Tensor(X))
+    assert f.latest._gradients == {}
+    y.sum().backward()
+    assert len(f.latest._gradients) == 1
+
+
+def test_gradients_use_the_inputs_of_the_call(jit):
+    model = nn.Linear(3, 2)
+    f = jit(lambda x: model(x) * model.weight.sum())
+    x = ndl.Tensor(X)
+    y, z = f(x), model(x) * model.weight.sum()
+    z.sum().backward()
+    expected = x.grad.numpy()
+    y = f(x)
+    model.weight.data = ndl.zeros(3, 2)
+    y.sum().backward()
+    np.testing.assert_allclose(x.grad.numpy(), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_dropout_in_the_gradient_is_that_of_the_call(jit):
+    drop = nn.Dropout(0.5)
+    f = jit(lambda x: drop(x))
+    x = ndl.Tensor(np.ones((4, 4), "float32"))
+    y = f(x)
+    y.sum().backward()
+    np.testing.assert_array_equal(x.grad.numpy(), y.numpy())
+
+
+def test_two_results_with_gradients(jit):
+    w = nn.Parameter(init.ones(3))
+    f = jit(lambda x: {"a": x * w, "b": [(x * w * w).sum()]})
+    x = ndl.Tensor(X[0])
+    out = f(x)
+    (out["a"].sum() + out["b"][0] * 2).backward()
+    np.testing.assert_allclose(x.grad.numpy(), np.full(3, 3.0))
+    np.testing.assert_allclose(w.grad.numpy(), X[0] * 5, rtol=1e-6)
+
+
+def test_second_derivatives_run_eagerly(jit):
+    w = nn.Parameter(init.ones(3) * 2)
+    f = jit(lambda x: (x**3 * w).sum())
+
+    def second(apply):
+        x = ndl.Tensor(X[0])
+        apply(x).backward()
+        grad = x.grad
+        w.grad = None
+        (grad * grad).sum().backward()
+        return x.grad.numpy(), w.grad.numpy()
+
+    for a, b in zip(second(f), second(lambda x: (x**3 * w).sum()), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4)
+
+
+def test_no_grad_gives_constants(jit):
+    model = make_model()
+    f = jit(model)
+    with ndl.no_grad():
+        y = f(X)
+    assert not y.requires_grad and y.op is None
+    assert f(X).requires_grad
+
+
+# ---- nesting
+
+
+def test_nested_functions_are_inlined(jit):
+    model = make_model()
+    inner = jit(lambda x: model(x).sum())
+    opt = optim.SGD(model.parameters(), lr=0.1)
+
+    def step(x):
+        opt.reset_grad()
+        loss = inner(x)
+        loss.backward()
+        opt.step()
+        return loss
+
+    outer = jit(step)
+    first = outer(X).item()
+    assert outer(X).item() < first
+    assert count(inner) == 0 and count(outer) == 1
+
+
+def test_a_method_is_compiled_for_each_instance(jit):
+    class Agent:
+        def __init__(self, start):
+            self.w = ndl.Tensor([start])
+
+        @ndl.jit
+        def act(self, x):
+            self.w = self.w + x
+            return self.w * 2
+
+    a, b = Agent(1.0), Agent(10.0)
+    x = ndl.Tensor([1.0])
+    assert [a.act(x).item(), a.act(x).item(), b.act(x).item()] == [4, 6, 22]
+    assert a.w.item() == 3 and type(a.w) is ndl.Tensor
+
+
+# ---- switched off
+
+
+def test_disable_jit_and_needle_jit_run_eagerly(jit):
+    ran = []
+
+    def f(x):
+        ran.append(1)
+        return x * 2
+
+    with ndl.disable_jit():
+        assert jit(f)(ndl.Tensor([1.0])).item() == 2
+    assert ran == [1]
+    with pytest.raises(TraceError):
+        jit(f)(ndl.Tensor([1.0]))
+
+
+def run_python(code, **environ):
+    import os
+
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60,
+        env={**os.environ, "NEEDLE_CACHE": "0", **environ},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def test_needle_jit_0_in_the_environment():
+    code = "import needle as ndl; f = ndl.jit(lambda x: x * 2); print(f(ndl.Tensor([1.0])), f)"
+    assert run_python(code, NEEDLE_JIT="0").stdout == "[2.] <needle.jit <lambda>, 0 programs>\n"
+
+
+def test_without_llvmlite_one_line_and_everything_runs_eagerly():
+    code = (
+        "import sys; sys.modules['llvmlite'] = None\n"
+        "import needle as ndl\n"
+        "f, g = ndl.jit(lambda x: x * 2), ndl.jit(lambda x: x * 3)\n"
+        "print(f(ndl.Tensor([1.0])), f(ndl.Tensor([1.0])), g(ndl.Tensor([1.0])))\n"
+    )
+    done = run_python(code)
+    assert done.stdout == "[2.] [2.] [3.]\n"
+    assert done.stderr.count("\n") == 1 and "running eagerly" in done.stderr
+
+
+def test_importing_needle_loads_no_compiler():
+    code = (
+        "import sys, needle as ndl\n"
+        "print([n for n in sys.modules if 'llvmlite' in n or n.startswith('needle.compiler')])"
+    )
+    assert run_python(code).stdout == "[]\n"
+
+
+# ---- checks
+
+
+def test_check_1_compares_with_the_interpreter(monkeypatch):
+    f = ndl.jit(lambda x: x * 2 + 1)
+    x = ndl.Tensor([1.0, 2.0])
+    with settings.override(check=1):
+        assert f(x).tolist() == [3, 5]
+        wrong = f.latest.executable.call
+        monkeypatch.setattr(f.latest.executable, "call", lambda *a: [wrong(*a)[0] + 0.5])
+        with pytest.raises(CheckError, match=r"(?s)add_scalar.*test_jit_semantics_control.*0\.5"):
+            f(x)
+
+
+def test_check_2_finds_what_tracing_froze():
+    class Clock:
+        time = 1.0
+
+    f = ndl.jit(lambda x: x * Clock.time)
+    x = ndl.Tensor([1.0, 2.0])
+    with settings.override(check=2):
+        assert f(x).tolist() == [1, 2]
+        Clock.time = 3.0
+        with pytest.raises(CheckError, match="eager"):
+            f(x)
+
+
+def test_check_2_holds_for_a_training_step_with_dropout():
+    np.random.seed(0)
+    model = nn.Sequential(nn.Linear(3, 8), nn.BatchNorm1d(8), nn.Dropout(0.3), nn.Linear(8, 1))
+    opt = optim.Adam(model.parameters())
+
+    @ndl.jit
+    def step(x):
+        opt.reset_grad()
+        loss = (model(x) ** 2).mean() + init.randn(1).sum()
+        loss.backward()
+        opt.step()
+        return loss
+
+    with settings.override(check=2):
+        np.random.seed(1)
+        losses = [step(X).item() for _ in range(3)]
+    assert opt.t == 3 and len(set(losses)) == 3
+
+
+# ---- threads, interrupts, looking
+
+
+def test_calls_from_threads_are_serialised(jit):
+    p = nn.Parameter(init.zeros(1))
+    opt = optim.SGD([p], lr=1.0)
+
+    @jit
+    def step():
+        opt.reset_grad()
+        (-p.sum()).backward()
+        opt.step()
+
+    def work():
+        for _ in range(50):
+            step()
+
+    step()
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert p.numpy().tolist() == [201.0]
+
+
+def test_warmup_compiles_without_running(jit):
+    p = nn.Parameter(init.ones(3))
+    opt = optim.Adam([p])
+
+    @jit
+    def step(x):
+        opt.reset_grad()
+        loss = (p * x).sum()
+        loss.backward()
+        opt.step()
+        return loss
+
+    step.warmup(X[0])
+    assert p.numpy().tolist() == [1, 1, 1] and opt.t == 0 and p.grad is None
+    step(X[0])
+    assert count(step) == 1 and opt.t == 1
+
+
+def test_graph_and_llvm_ir_can_be_looked_at():
+    f = ndl.jit(lambda x: np.exp(x) + 1)
+    with pytest.raises(ValueError, match="was not called yet"):
+        f.graph
+    f(X)
+    assert "exp" in str(f.graph) and "test_jit_semantics_control.py" in str(f.graph)
+    assert "define" in f.llvm_ir
+    report = f.explain()
+    assert "exp" in report and "traced: 1" in report
+
+
+def test_lazy_mode_inside_a_trace(jit, monkeypatch):
+    model = make_model()
+
+    def f(x):
+        monkeypatch.setattr(ndl.autograd, "LAZY_MODE", True)
+        y = model(x).sum()
+        monkeypatch.setattr(ndl.autograd, "LAZY_MODE", False)
+        return y
+
+    eager = model(ndl.Tensor(X)).sum().item()
+    np.testing.assert_allclose(jit(f)(ndl.Tensor(X)).item(), eager, rtol=1e-5)
