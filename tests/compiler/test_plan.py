@@ -77,7 +77,7 @@ def test_levels_count_what_must_run_before():
     a = g.matmul(x, x)
     b = g.matmul(a, x)
     c = g.matmul(x, x, True)
-    graph, groups, memory = fuse(distinct_outputs(g.Graph((x,), (b, c))))
+    _, groups, memory = fuse(distinct_outputs(g.Graph((x,), (b, c))))
     lowered = [Kernels(host()).lower(group, memory) for group in groups]
     found = dict(zip((one.writes[0] for one in lowered), levels(lowered), strict=True))
     assert (found[a], found[b], found[c]) == (0, 1, 0)
