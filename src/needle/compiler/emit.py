@@ -297,8 +297,8 @@ class Builder(Arithmetic):
     def branch(
         self,
         condition: Value,
-        then: Callable[[], Sequence[Value]],
-        otherwise: Callable[[], Sequence[Value]] | None = None,
+        then: Callable[[], Sequence[Value] | None],
+        otherwise: Callable[[], Sequence[Value] | None] | None = None,
         default: Sequence[Value] = (),
     ) -> tuple[Value, ...]:
         """Run one of two pieces of code; their results, joined.

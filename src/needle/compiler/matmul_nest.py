@@ -3,42 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-from needle.compiler.emit import Builder, Mask
+from needle.compiler.emit import Builder
 from needle.compiler.emit_values import Value, is_float
 from needle.compiler.matmul import Epilogue, MatMulPlan
-from needle.compiler.matmul_pack import pack_panel
-
-Index = Value | int
-
-
-@dataclass(frozen=True)
-class Panel:
-    """Some columns of the result: ``vectors`` vectors from ``column`` on, the last one masked."""
-
-    column: Value
-    vectors: int
-    last: int | None  # lanes of the last vector that exist; None: all
-
-    def mask(self, vector: int) -> Mask:
-        """The mask of one of the vectors."""
-        return self.last if vector == self.vectors - 1 else None
-
-
-@dataclass(frozen=True)
-class Nest:
-    """What the loops of one matrix share: the builder, the plan, the operands of this matrix."""
-
-    b: Builder
-    plan: MatMulPlan
-    a: Value
-    right: Value
-    c: Value | None
-    packed: Value
-    stage: Value
-    first_row: Index  # of this matrix, counted through the batch
-    epilogue: Epilogue | None
+from needle.compiler.matmul_pack import Index, Nest, Panel, pack_panel
 
 
 def emit_matmul(
@@ -133,7 +102,7 @@ def _panel(nest: Nest, panel: Panel, start: Value, stop: Value) -> None:
         k0 = loop.index * plan.k_block
         terms = b.minimum(plan.k - k0, plan.k_block)
         if plan.pack:
-            pack_panel(b, plan, nest.right, nest.packed, k0, terms, panel.column, panel.vectors)
+            pack_panel(nest, panel, k0, terms)
         for height, low, high in _heights(nest, start, stop):
             with b.loop(low, high) as tiles:
                 _tile(nest, panel, tiles.index, tiles.index - start, height, k0, terms)
@@ -166,46 +135,32 @@ def _tile(
     if plan.k_blocks == 1 and nest.epilogue is None:
         _store_rows(nest, panel, row, sums)
         return
-    for i in range(height):
-        for j in range(panel.vectors):
-            at = i * plan.panel_columns + j * plan.lanes
-            b.store(sums[i * panel.vectors + j], stage, at)
-    finished = b.compare("ge", k0 + terms, plan.k)
-
-    def finish() -> Sequence[Value]:
-        _finish_rows(nest, panel, row, height, stage)
-        return ()
-
+    for x, at in zip(sums, _offsets(nest, panel, height), strict=True):
+        b.store(x, stage, at)
     if plan.k_blocks == 1:
-        finish()
+        _finish_rows(nest, panel, row, height, stage)
     else:
-        b.branch(finished, finish)
+        finished = b.compare("ge", k0 + terms, plan.k)
+        b.branch(finished, lambda: _finish_rows(nest, panel, row, height, stage))
 
 
 def _first_sums(nest: Nest, panel: Panel, stage: Value, height: int, k0: Value) -> list[Value]:
     b, plan = nest.b, nest.plan
-    zero = b.zeros(plan.dtype, plan.lanes)
+    zero, places = b.zeros(plan.dtype, plan.lanes), _offsets(nest, panel, height)
     if plan.k_blocks == 1:
-        return [zero] * (height * panel.vectors)
+        return [zero] * len(places)
     first = b.compare("eq", k0, 0)
-    return [
-        b.select(
-            first, zero,
-            b.load(stage, i * plan.panel_columns + j * plan.lanes, plan.dtype, plan.lanes),
-        )
-        for i in range(height)
-        for j in range(panel.vectors)
-    ]  # fmt: skip
+    return [b.select(first, zero, b.load(stage, at, plan.dtype, plan.lanes)) for at in places]
+
+
+def _offsets(nest: Nest, panel: Panel, height: int) -> list[int]:
+    """Where the accumulators of a tile lie in the stage."""
+    columns = range(0, panel.vectors * nest.plan.lanes, nest.plan.lanes)
+    return [i * nest.plan.panel_columns + j for i in range(height) for j in columns]
 
 
 def _accumulate(
-    nest: Nest,
-    panel: Panel,
-    row: Value,
-    height: int,
-    k0: Value,
-    terms: Value,
-    sums: Sequence[Value],
+    nest: Nest, panel: Panel, row: Value, height: int, k0: Value, terms: Value, sums: list[Value]
 ) -> tuple[Value, ...]:
     """The inner loop: one vector load per column vector, one broadcast per row, all multiply-adds.
 
