@@ -24,7 +24,7 @@ from needle.training.storage import read_tensors
 # Without matplotlib, whose import takes longer than the run.
 NEEDLE = "import sys; sys.modules['matplotlib'] = None; from needle.cli.main import main"
 NEEDLE += "; sys.exit(main())"
-OPTIONS = "--epochs 200 --hidden 8 --blocks 1 --batch-size 16 --val-fraction 0.25"
+OPTIONS = "--eager --epochs 200 --hidden 8 --blocks 1 --batch-size 16 --val-fraction 0.25"
 OPTIONS += " --schedule onecycle --patience 0 --dropout 0.2"
 
 

@@ -8,7 +8,18 @@ import numpy as np
 from needle.cli.main import main
 from needle.training.storage import read_tensors
 
-SMALL = ("--epochs", "4", "--hidden", "8", "--blocks", "1", "--batch-size", "16", "--quiet")
+SMALL = (
+    "--epochs",
+    "4",
+    "--hidden",
+    "8",
+    "--blocks",
+    "1",
+    "--batch-size",
+    "16",
+    "--quiet",
+    "--eager",
+)
 
 
 def make_data(folder, count=80, dtype="float32"):

@@ -19,7 +19,7 @@ from needle.errors import DataError
 NAMES = [
     "--data", "--epochs", "--batch-size", "--hidden", "--blocks", "--norm", "--dropout",
     "--optimizer", "--lr", "--schedule", "--weight-decay", "--l1", "--val-fraction", "--patience",
-    "--seed", "--out", "--resume", "--config", "--quiet", "--debug",
+    "--eager", "--seed", "--out", "--resume", "--config", "--quiet", "--debug",
 ]  # fmt: skip
 
 

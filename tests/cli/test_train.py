@@ -17,7 +17,7 @@ from needle.cli import train as train_module
 from needle.cli.config import TrainConfig
 from needle.data import NDArrayDataset
 from needle.training import Callback
-from tests.cli.runs import metrics, options, outcome, resume, train
+from tests.cli.runs import SMALL, metrics, options, outcome, resume, train
 from tests.training.test_checkpoint import Cut
 
 
@@ -95,6 +95,19 @@ OTHER_WAYS = [
     ("--optimizer", "adam", "--schedule", "none", "--val-fraction", "0", "--dropout", "0"),
     ("--schedule", "onecycle", "--patience", "1"),
 ]
+
+
+def test_a_compiled_run_resumes_exactly_too(here, data, monkeypatch):
+    from needle.cli.main import main
+
+    ways = ["--data", str(data), *SMALL[:-1], "--dropout", "0.3"]  # without --eager
+    assert main(["train", *ways, "--out", "whole"]) == 0
+    interrupt_after(monkeypatch, 6)
+    assert main(["train", *ways, "--out", "cut"]) == 130
+    resume(here / "cut")
+    assert outcome(here / "cut") == outcome(here / "whole")
+    train("--data", data, "--dropout", "0.3", "--out", here / "eager")
+    assert outcome(here / "eager")[0] != outcome(here / "whole")[0]  # other random numbers
 
 
 @pytest.mark.parametrize("ways", OTHER_WAYS)

@@ -35,7 +35,8 @@ def trained(epochs=2, model=None, data=None, **options):
     history = ndl.fit(
         model,
         classification() if data is None else data,
-        **{"loss": nn.SoftmaxLoss(), "batch_size": 16, "progress": False} | options,
+        **{"loss": nn.SoftmaxLoss(), "batch_size": 16, "progress": False, "compile": False}
+        | options,
         optimizer=optimizer,
         epochs=epochs,
         schedule=schedule and schedule(optimizer),

@@ -71,6 +71,7 @@ class TrainConfig:
     patience: int = option(
         15, "Epochs without a lower validation loss before it stops; 0: never.", click.IntRange(0)
     )
+    eager: bool = option(False, "Run the steps op by op instead of compiling them.", bool)
     seed: int = option(0, "Seed of NumPy's random numbers.", click.IntRange(0, 2**32 - 1))
     out: str | None = option(None, "Run folder  [default: runs/<data>-<number>]", FILE)
     resume: str | None = option(None, "Continue the run in this folder; only --epochs too.", FILE)

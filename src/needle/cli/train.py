@@ -61,6 +61,7 @@ def _train(config: TrainConfig, source: Source, folder: Path) -> None:
         schedule=schedule,
         callbacks=[checkpoint, build.Plan(schedule), MetricsFile(folder / run_folder.METRICS)],
         progress=not config.quiet,
+        compile=not config.eager,
     )
     run_folder.save_model(folder, model, config, source)
     _report(history, evaluate(model, source.test(), loss), folder)
