@@ -79,8 +79,10 @@ PASSES: Sequence[Callable[[Graph, Rewriter], dict[Node, Node]]] = (
 MOST_SWEEPS = 4
 
 
-def simplify(graph: Graph, *, verify: bool = False) -> Graph:
+def simplify(graph: Graph, *, verify: bool = False, fired: dict[str, int] | None = None) -> Graph:
     """Return an equal graph in normal form; with `verify`, check it after each sweep.
+
+    `fired` gets how often each rule applied.
 
     >>> from needle.compiler.graph import Build, input_node
     >>> x, build = input_node(0, "x", (4,), "float32"), Build()
@@ -89,17 +91,21 @@ def simplify(graph: Graph, *, verify: bool = False) -> Graph:
     %1: float32[4] = mul %0 %0
     return %1
     """
-    graph = _apply_rules(graph, verify)
+    fired = {} if fired is None else fired
+    graph = _apply_rules(graph, verify, fired)
     for find in PASSES:
         replaced = find(graph, Rewriter(RULES))
         if replaced:
-            graph = _apply_rules(join.substitute(graph, replaced), verify)
+            graph = _apply_rules(join.substitute(graph, replaced), verify, fired)
     return graph
 
 
-def _apply_rules(graph: Graph, verify: bool) -> Graph:
+def _apply_rules(graph: Graph, verify: bool, fired: dict[str, int]) -> Graph:
     for _ in range(MOST_SWEEPS):
-        new = Rewriter(RULES).sweep(graph)
+        rewriter = Rewriter(RULES)
+        new = rewriter.sweep(graph)
+        for rule, count in rewriter.fired.items():
+            fired[rule] = fired.get(rule, 0) + count
         if verify:
             new.verify()
         if new.outputs == graph.outputs:
