@@ -2,11 +2,12 @@ import numpy as np
 import pytest
 
 from needle.compiler import check as checks
-from needle.compiler.check import CheckedProgram, CheckError, check, compare
+from needle.compiler.check import check, compare
 from needle.compiler.graph import Build, input_node
 from needle.compiler.plan import compile_graph
 from needle.compiler.run import load
 from needle.compiler.simplify import simplify
+from needle.errors import CheckError
 from tests.compiler import graphs
 from tests.compiler.compiled import state_inputs
 
@@ -42,45 +43,11 @@ def test_right_programs_pass(graph):
         np.testing.assert_array_equal(old, new)
 
 
-def test_a_checked_program_runs_like_any_other():
-    graph = graphs.mlp_step()
-    tied = state_inputs(graph)
-    numbers = [i for i, n in enumerate(graph.inputs) if n.primitive.label in ("lr", "t")]
-    checked = CheckedProgram(graph, tied, numbers)
-    arrays = [a for i, a in enumerate(graphs.sample(graph)) if i not in numbers]
-    expected = load(compile_graph(simplify(graph), numbers=numbers)).call(arrays, [0.1, 3.0])
-    expected = [array.copy() for array in expected]
-    found = checked.call(arrays, [0.1, 3.0])
-    for one, other in zip(found, expected, strict=True):
+def test_the_steps_one_by_one_give_the_outputs():
+    bound, records, arrays = prepared(graphs.mlp_step())
+    expected = check(bound, records, arrays)
+    for one, other in zip(bound.call(arrays), expected, strict=True):
         np.testing.assert_array_equal(one, other)
-    assert len(checked.program.steps) == len(checked._steps)
-
-
-def test_a_checked_program_that_is_wrong_changes_nothing(monkeypatch):
-    graph = graphs.mlp_step()
-    tied = state_inputs(graph)
-    checked = CheckedProgram(graph, tied, ())
-    arrays = graphs.sample(graph)
-    before = [a.copy() for a in arrays]
-    monkeypatch.setattr(checks, "compare", lambda *parts: "it is wrong")
-    with pytest.raises(CheckError, match="it is wrong"):
-        checked.call(arrays)
-    for old, new in zip(before, arrays, strict=True):
-        np.testing.assert_array_equal(old, new)
-
-
-def test_a_missing_barrier_is_found():
-    checked = CheckedProgram(graphs.mlp_step(), {}, ())
-    real = checked._bound.call
-
-    def call(arrays, numbers=()):
-        outputs = real(arrays, numbers)
-        outputs[-1] = outputs[-1] + np.spacing(outputs[-1])
-        return outputs
-
-    checked._bound.call = call
-    with pytest.raises(CheckError, match="a barrier is missing"):
-        checked.call(graphs.sample(graphs.mlp_step()))
 
 
 def test_a_wrong_kernel_is_found():

@@ -6,7 +6,7 @@ Where a kernel differs, its nodes are compiled one by one and compared, to name 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from math import prod
 
 import numpy as np
@@ -21,46 +21,10 @@ from needle.compiler.plan import StepNodes, compile_graph
 from needle.compiler.primitives import MatMul, Reduce, ScatterAdd
 from needle.compiler.program import Buffer
 from needle.compiler.run import BoundProgram, load
-from needle.compiler.simplify import simplify
-from needle.errors import NeedleError
+from needle.errors import CheckError
 
 FACTOR = 64
 """Rounding errors of the largest value that a kernel's results may be off."""
-
-
-class CheckError(NeedleError, AssertionError):
-    """A compiled kernel and the interpreter disagree."""
-
-
-class CheckedProgram:
-    """A program each of whose calls is first made step by step on copies, and compared."""
-
-    def __init__(self, graph: Graph, tied: Mapping[int, int], numbers: Collection[int]) -> None:
-        self._steps: list[StepNodes] = []
-        self._bound = load(
-            compile_graph(simplify(graph), tied=tied, numbers=numbers, records=self._steps)
-        )
-        self.program, self.library, self.vouch = (
-            self._bound.program,
-            self._bound.library,
-            self._bound.vouch,
-        )
-
-    def call(self, arrays: Sequence[np.ndarray], numbers: Sequence[float] = ()) -> list[np.ndarray]:
-        """Compare, then run; see `BoundProgram.call`.
-
-        Raises: CheckError where a kernel and the interpreter disagree: no state has changed then.
-        Or where the whole run on all threads gives other bits than its steps one by one.
-        """
-        alone = check(self._bound, self._steps, arrays, numbers)
-        together = self._bound.call(arrays, numbers)
-        for j, (one, other) in enumerate(zip(alone, together, strict=True)):
-            if one.tobytes() != other.tobytes():
-                raise CheckError(
-                    f"check: output {j} depends on how the steps are run: a barrier is missing, or "
-                    "two steps share memory"
-                )
-        return together
 
 
 def check(

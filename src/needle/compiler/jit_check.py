@@ -10,10 +10,9 @@ import numpy as np
 from needle.autograd.tensor import Tensor
 from needle.backend import random
 from needle.compiler import philox, signature
+from needle.compiler.check import check
 from needle.compiler.graph import Graph, Node, topological
 from needle.compiler.primitives_base import type_text
-from needle.compiler.interpret import evaluate
-from needle.compiler.primitives import Cumulative, MatMul, Reduce, ScatterAdd
 from needle.compiler.state import State
 from needle.errors import CheckError, NeedleError
 
@@ -58,7 +57,7 @@ def raise_as_eager(state: State, leaves: list[Any], call: Any, error: IndexError
 
 
 def run(variant: Any, state: State, leaves: list[Any], call: Any, level: int) -> Any:
-    """Run a compiled call and compare it: with the interpreter, and from level 2 with the eager run.
+    """Run a compiled call and compare it with the interpreter, from level 2 with the eager run too.
 
     Raises: CheckError that names what differs; the state is then that of the compiled call.
     """
@@ -89,86 +88,42 @@ class Watched:
         return out
 
     def compare(self) -> None:
-        """Compare kernel by kernel, each from the compiled run's own values."""
-        graph, program = _checked_program(self.variant)
-        places = iter(self.arrays)
-        figures = iter(self.numbers)
-        given = {
-            node: np.asarray(next(figures), node.dtype) if i in self.variant.wiring.numbers
-            else next(places)
-            for i, node in enumerate(graph.inputs)
-        }  # fmt: skip
-        kept = graph.outputs[len(self.out) :]
-        if program is not None:
-            arrays = [np.copy(a) for a in self.arrays]
-            values = program.call(arrays, self.numbers)[len(self.out) :]
-            given.update(zip(kept, values, strict=True))
-        finals = list(zip(graph.outputs, self.out, strict=False))
-        for node, value in [*[(n, given[n]) for n in kept], *finals]:
-            known = {n: v for n, v in given.items() if n is not node}
-            _compare_kernel(node, value, known)
+        """Compare kernel by kernel, and the whole run with its kernels one by one."""
+        if not hasattr(self.executable, "program"):
+            return
+        graph, bound, steps = _checked_program(self.variant)
+        expected = check(bound, steps, self.arrays, self.numbers)
+        for node, mine, right in zip(graph.outputs, self.out, expected, strict=True):
+            if mine.tobytes() != right.tobytes():
+                _differ(node, mine, right, graph.inputs)
 
 
-def _checked_program(variant: Any) -> tuple[Graph, Any]:
-    """Return the graph with every array between kernels as a further output, and its program."""
+def _checked_program(variant: Any) -> tuple[Graph, Any, Any]:
+    """Return the graph, its program compiled once more, and the nodes behind each of its steps."""
     found = getattr(variant, "checked", None)
     if found is None:
-        graph = variant.graph
-        if not hasattr(variant.executable, "program"):
-            return graph, None
-        from needle.compiler.fuse import fuse
-        from needle.compiler.plan import distinct_outputs, without_empty
+        from needle.compiler.plan import StepNodes, compile_graph
+        from needle.compiler.run import load
         from needle.compiler.simplify import simplify
 
-        graph, _, memory = fuse(distinct_outputs(without_empty(simplify(graph))))
-        done = {*graph.inputs, *graph.outputs}
-        between = [n for n in graph.nodes() if n in memory.kept and n not in done]
-        whole = Graph(graph.inputs, (*graph.outputs, *between))
-        program = variant.compile(whole, {}, variant.wiring.numbers) if between else None
-        found = variant.checked = (whole, program)
+        wiring, steps = variant.wiring, list[StepNodes]()
+        program = compile_graph(
+            simplify(wiring.graph), tied=wiring.tied, numbers=wiring.numbers, records=steps
+        )
+        found = variant.checked = (wiring.graph, load(program), steps)
     return found
-
-
-def _compare_kernel(node: Node, value: np.ndarray, known: dict[Node, np.ndarray]) -> None:
-    if node in known:
-        return
-    narrow = evaluate([node], known)[node]
-    if node.dtype.kind != "f":
-        if not np.array_equal(narrow, value):
-            _differ(node, value, narrow, known)
-        return
-    wide = evaluate([node], known, wide=True, keep_all=True)
-    exact = wide[node]
-    finite = np.isfinite(exact) & np.isfinite(narrow)
-    size = np.abs(exact[finite]).max(initial=0)
-    room = 4 * np.abs(narrow[finite] - exact[finite]).max(initial=0)
-    room += 64 * np.finfo(node.dtype).eps * size * _cancelled(node, known, wide)
-    apart = np.abs(value[finite] - exact[finite]).max(initial=0)
-    same = np.array_equal(np.isnan(value[~finite]), np.isnan(narrow[~finite]))
-    if not apart <= room or not same:
-        _differ(node, value, narrow, known)
-
-
-def _cancelled(node: Node, known: dict[Node, np.ndarray], wide: dict[Node, np.ndarray]) -> float:
-    """Return how much larger the terms of the kernel's sums are than the sums."""
-    worst = 1.0
-    for x in topological([node], stop=known):
-        if isinstance(x.primitive, MatMul | Reduce | ScatterAdd | Cumulative):
-            terms = [np.abs(wide[y]) if y.dtype.kind == "f" else wide[y] for y in x.inputs]
-            with np.errstate(all="ignore"):
-                total = np.abs(x.primitive.evaluate(*terms)).max(initial=0)
-                worst = max(worst, float(total / max(np.abs(wide[x]).max(initial=0), 1e-300)))
-    return worst if np.isfinite(worst) else 1e300
 
 
 def _differ(node: Node, value: np.ndarray, right: np.ndarray, known: Any) -> NoReturn:
     inside = [x for x in topological([node], stop=known) if x.source]
-    lines = dict.fromkeys(f"{x.source.op} at {x.source.file}:{x.source.line}" for x in inside if x.source)
+    lines = dict.fromkeys(
+        f"{x.source.op} at {x.source.file}:{x.source.line}" for x in inside if x.source
+    )
     apart = np.abs(value.astype("float64") - right.astype("float64"))
     at = np.unravel_index(np.nanargmax(apart), apart.shape) if apart.size else ()
     raise CheckError(
-        f"NEEDLE_CHECK: the kernel of {', '.join(reversed(lines)) or node} gave {value[at]!r} where the "
-        f"interpreter gives {right[at]!r}, at {tuple(map(int, at))} of {type_text(node)}: apart by "
+        f"NEEDLE_CHECK: the result of {', '.join(reversed(lines)) or node} is {value[at]!r}, its "
+        f"kernels one by one give {right[at]!r}, at {tuple(map(int, at))} of {type_text(node)}: by "
         f"{np.nanmax(apart) if apart.size else 0:.3g}"
     )
 

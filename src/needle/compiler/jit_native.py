@@ -6,7 +6,6 @@ import functools
 import sys
 import time
 
-from needle import settings
 from needle.compiler.graph import Graph
 from needle.compiler.jit_program import Executable, Interpreted
 
@@ -23,10 +22,6 @@ def compile_graph(graph: Graph, tied: dict[int, int], numbers: frozenset[int]) -
     """Return a native program, compiled now or at another time."""
     from needle.compiler import cache, run
 
-    if settings.current().check:
-        from needle.compiler.check import CheckedProgram
-
-        return CheckedProgram(graph, tied, numbers)
     start = time.perf_counter()
     name = cache.key([str(graph), repr(sorted(tied.items())), repr(sorted(numbers))])
     found = cache.load(name)
