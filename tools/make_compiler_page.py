@@ -110,9 +110,15 @@ def _fenced(lines: list[str] | str, language: str = "text") -> list[str]:
 
 
 def _formula(example: Example) -> list[str]:
-    methods = (Standardising.centred_and_deviation, Normalize.compute, NormalizeGradient.compute)
-    sources = [textwrap.dedent(inspect.getsource(method)) for method in methods]
-    return _fenced("\n".join(re.sub(r'\n +""".*?"""', "", source) for source in sources), "py")
+    lines: list[str] = []
+    for method in (
+        Standardising.centred_and_deviation,
+        Normalize.compute,
+        NormalizeGradient.compute,
+    ):
+        source = re.sub(r'\n +""".*?"""', "", textwrap.dedent(inspect.getsource(method)))
+        lines += [f"# {method.__qualname__}", *source.splitlines()]
+    return _fenced(lines, "py")
 
 
 def _trace(example: Example) -> list[str]:
