@@ -152,3 +152,18 @@ def test_every_group_comes_after_what_it_reads(name):
                 elif x not in group.members:
                     stack.extend(x.inputs)
         made.update(group.outputs)
+
+
+@pytest.mark.parametrize(
+    ("shape", "axes"),
+    [((1024, 300), (0, 1)), ((40_000, 3), (0,)), ((2, 70_000), (1,)), ((65_537,), (0,))],
+)
+def test_long_reductions_to_few_elements_are_shared_out(shape, axes):
+    x = g.input_node(0, "x", shape, "float32")
+    graph = Graph((x,), (g.reduce("sum", g.mul(x, x), axes), g.reduce("max", x, axes)))
+    (step,) = compiled_program(graph).steps
+    assert step.blocks > 1 or shape == (65_537,), "a prime number of elements is not split"
+    array = np.random.default_rng(0).standard_normal(shape).astype("float32")
+    total, top = run_plain(graph, [array])
+    np.testing.assert_allclose(total, (array.astype("float64") ** 2).sum(axes), rtol=3e-6)
+    np.testing.assert_array_equal(top, array.max(axes))

@@ -49,9 +49,10 @@ def fuse(graph: Graph, tied: Iterable[Node] = (), *, fusing: bool = True) -> Fus
 
     Outputs must be distinct in memory and no inputs. Without `fusing` each node is a group.
     """
-    fuser = _fused(graph, tied, fusing)
     places = {node: k for k, node in enumerate(graph.outputs)}
     marked = [places[node] for node in tied]
+    graph = fuse_cross.widened(graph)
+    fuser = _fused(graph, [graph.outputs[k] for k in marked], fusing)
     for _ in range(CROSSING_ROUNDS if fusing else 0):
         found = fuse_cross.crossings(fuser.groups)
         if not found:
