@@ -8,6 +8,7 @@ from operator import add
 from typing import TYPE_CHECKING, Any
 
 import needle.autograd as autograd
+from needle.autograd.mode import mode
 from needle.autograd.value import TensorTuple, Value, describe
 from needle.errors import GradientError, ShapeError
 
@@ -61,10 +62,11 @@ def compute_gradient_of_variables(
 ) -> None:
     """Store the gradient of `output_tensor`, weighted by `out_grad`, in `.grad` of its sources.
 
-    Leaves get a gradient that carries its own graph and can be differentiated again. Values between
-    get its data only: with the graph, every one of them would be part of a reference cycle. With
-    `accumulate`, a leaf's gradient is added to the one it has.
+    Leaves get a gradient that carries its own graph and can be differentiated again, until the next
+    backward pass or until a gradient is reset; a gradient in a variable keeps its graph. Values in
+    between get its data only. With `accumulate`, a leaf's gradient is added to the one it has.
     """
+    graphs: dict[int, Any] = {}
     gradients: dict[int, list[Any]] = {id(output_tensor): [out_grad]}
     for node in reversed(find_topo_sort([output_tensor])):
         parts = gradients.pop(id(node), None)
@@ -74,11 +76,12 @@ def compute_gradient_of_variables(
         if not isinstance(node, TensorTuple):
             total = _in_dtype_of(node, total)
         if node.op is None:
-            _store(node, total, accumulate)
+            _store(node, total, accumulate, graphs)
             continue
         if not isinstance(node, TensorTuple):
             node.grad = total if autograd.LAZY_MODE else total.cached_data  # type: ignore[attr-defined]
         _hand_on(node, total, gradients)
+    mode.graphs = graphs
 
 
 def _hand_on(node: Value, total: Any, gradients: dict[int, list[Any]]) -> None:
@@ -106,7 +109,7 @@ def _in_dtype_of(node: Any, total: Any) -> Any:
     return total if given is dtype or given == dtype or dtype.kind != "f" else total.astype(dtype)
 
 
-def _store(leaf: Any, total: Any, accumulate: bool) -> None:
+def _store(leaf: Any, total: Any, accumulate: bool, graphs: dict[int, Any]) -> None:
     if isinstance(leaf, TensorTuple):
         return
     if not autograd.LAZY_MODE and total.shape != leaf.shape:
@@ -114,4 +117,9 @@ def _store(leaf: Any, total: Any, accumulate: bool) -> None:
             f"backward: expected a gradient of shape {leaf.shape}, got {describe([total])}; "
             "check the gradient of the op that uses this Tensor"
         )
-    leaf.grad = leaf.grad + total if accumulate and leaf.grad is not None else total
+    if accumulate and leaf.grad is not None:
+        total = leaf.grad + total
+    if mode.tracer is None and not autograd.LAZY_MODE:
+        graphs[id(leaf)] = total
+        total = total.cached_data
+    leaf.grad = total

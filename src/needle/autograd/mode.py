@@ -27,10 +27,18 @@ class Tracer(Protocol):
 
 
 class Mode(threading.local):
-    """The settings of one thread; class attributes are the defaults."""
+    """The settings of one thread; class attributes are the defaults.
+
+    `graphs` holds the gradients of leaves that the thread's last `backward()` made, by the leaf's
+    id, with their graphs. The leaf itself holds the array only: from the gradient to its graph to
+    the leaf to the gradient would be a cycle, which only Python's collector frees.
+    """
 
     tracer: Tracer | None = None
     grad_enabled: bool = True
+
+    def __init__(self) -> None:
+        self.graphs: dict[int, Any] = {}
 
 
 mode = Mode()

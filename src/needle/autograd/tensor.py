@@ -81,10 +81,16 @@ class Tensor(Value):
 
     @property
     def grad(self) -> Any:
-        """The gradient of the last `backward()`, a Tensor, or None."""
+        """The gradient of the last `backward()`, a Tensor, or None.
+
+        A leaf's can be differentiated again, until the next `backward()` or reset in this thread.
+        """
         if mode.tracer is not None:
             return mode.tracer.read_grad(self)
         if self._grad is not None and not isinstance(self._grad, Tensor):
+            kept = mode.graphs.get(id(self))
+            if kept is not None and kept._data is self._grad:
+                return kept
             self._grad = Tensor.make_const(self._grad)
         return self._grad
 
@@ -92,8 +98,10 @@ class Tensor(Value):
     def grad(self, value: Any) -> None:
         if mode.tracer is not None:
             mode.tracer.write_grad(self, value)
-        else:
-            self._grad = value
+            return
+        self._grad = value
+        if value is None:
+            mode.graphs.clear()
 
     def detach(self) -> Tensor:
         """Return a constant that shares the storage: no copy, no graph."""
