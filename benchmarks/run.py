@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-CASES = ("mlp_resnet", "norms", "import_time")
+CASES = ("mlp_resnet", "norms", "policy", "import_time")
 
 
 class Worker:
