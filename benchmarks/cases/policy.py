@@ -1,4 +1,4 @@
-"""A small policy network, 8-64-64-2 tanh: a training step (MSE, Adam), and a call with one input."""
+"""A small policy network, 8-64-64-2 tanh: a training step (MSE, Adam), and a call of one row."""
 
 from collections.abc import Callable
 from typing import Any

@@ -2,68 +2,19 @@
 
 from needle.compiler.primitives_base import Primitive
 from needle.compiler.primitives_elementwise import (
-    BINARY,
-    COMPARE,
-    PREDICATES,
-    UNARY,
-    Binary,
-    Cast,
-    Compare,
-    Constant,
-    Elementwise,
-    Input,
-    Iota,
-    Random,
-    Unary,
-    Where,
-)
+    BINARY, COMPARE, PREDICATES, UNARY, Binary, Cast, Compare, Constant, Elementwise, Input,
+    Iota, Random, Unary, Where,
+)  # fmt: skip
 from needle.compiler.primitives_movement import (
-    Broadcast,
-    Concat,
-    Flip,
-    Pad,
-    Permute,
-    Reshape,
-    Slice,
-)
+    Broadcast, Concat, Flip, Pad, Permute, Reshape, Slice,
+)  # fmt: skip
 from needle.compiler.primitives_reduce import (
-    REDUCE,
-    ArgReduce,
-    Cumulative,
-    Gather,
-    MatMul,
-    Reduce,
-    ScatterAdd,
-)
+    REDUCE, ArgReduce, Cumulative, Gather, MatMul, Reduce, ScatterAdd,
+)  # fmt: skip
 
 __all__ = [
-    "BINARY",
-    "COMPARE",
-    "PREDICATES",
-    "REDUCE",
-    "UNARY",
-    "ArgReduce",
-    "Binary",
-    "Broadcast",
-    "Cast",
-    "Compare",
-    "Concat",
-    "Constant",
-    "Cumulative",
-    "Elementwise",
-    "Flip",
-    "Gather",
-    "Input",
-    "Iota",
-    "MatMul",
-    "Pad",
-    "Permute",
-    "Primitive",
-    "Random",
-    "Reduce",
-    "Reshape",
-    "ScatterAdd",
-    "Slice",
-    "Unary",
-    "Where",
-]
+    "BINARY", "COMPARE", "PREDICATES", "REDUCE", "UNARY", "ArgReduce", "Binary", "Broadcast",
+    "Cast", "Compare", "Concat", "Constant", "Cumulative", "Elementwise", "Flip", "Gather",
+    "Input", "Iota", "MatMul", "Pad", "Permute", "Primitive", "Random", "Reduce", "Reshape",
+    "ScatterAdd", "Slice", "Unary", "Where",
+]  # fmt: skip
