@@ -67,7 +67,7 @@ def main() -> int:
     for part, cap in CODE_LINES.items():
         if code[part] > cap:
             complaints.append(f"{part}: {code[part]} lines of code, at most {cap}")
-    print("\n".join(complaints + [f"lines of code: {code}, aim {AIM} in all ({total} with text)"]))
+    print("\n".join([*complaints, f"lines of code: {code}, aim {AIM} in all ({total} with text)"]))
     return bool(complaints)
 
 
