@@ -23,18 +23,7 @@ from needle.autograd.value import (  # noqa: E402
 )
 
 __all__ = [
-    "LAZY_MODE",
-    "TENSOR_COUNTER",
-    "Op",
-    "Tensor",
-    "TensorOp",
-    "TensorTuple",
-    "TensorTupleOp",
-    "Value",
-    "compute_gradient_of_variables",
-    "find_topo_sort",
-    "mode",
-    "no_grad",
-    "sum_node_list",
-    "topo_sort_dfs",
-]
+    "LAZY_MODE", "TENSOR_COUNTER", "Op", "Tensor", "TensorOp", "TensorTuple", "TensorTupleOp",
+    "Value", "compute_gradient_of_variables", "find_topo_sort", "mode", "no_grad",
+    "sum_node_list", "topo_sort_dfs",
+]  # fmt: skip
