@@ -152,13 +152,9 @@ class Builder(Arithmetic):
         mask = None if isinstance(mask, int) and mask >= width else mask
         if mask is None:
             return self._loaded(self._plain_load(at, dtype, width), dtype)
-        stored = "uint8" if dtype == "bool" else dtype
         if isinstance(mask, Value) or self.target.has_mask(dtype):
-            full, lanes = self._masked_name("load", stored, width), self._lanes(mask, width)
-            kind, size = llvm_type(stored, width), ITEM_BYTES[dtype]
-            other = self.const(fill, stored, width).text
-            text = f"call {kind} @{full}({at.typed}, i32 {size}, {lanes}, {kind} {other})"
-            return self._loaded(self.emit(text, stored, width), dtype)
+            return self._masked("load.{}.p0", at, dtype, self._lanes(mask, width), fill)
+        stored = _stored(dtype)
         result = self.const(fill, stored, width)
         for start, piece in _pieces(mask):
             part = self._plain_load(self.address(at, start, dtype), dtype, piece)
@@ -174,9 +170,9 @@ class Builder(Arithmetic):
         if mask is None or (isinstance(mask, int) and mask >= width):
             self._lines.append(f"  store {x.typed}, {at.typed}, align {size}")
         elif isinstance(mask, Value) or self.target.has_mask(x.dtype):
-            full = self._masked_name("store", x.dtype, width)
-            lanes = self._lanes(mask, width)
-            self._lines.append(f"  call void @{full}({x.typed}, {at.typed}, i32 {size}, {lanes})")
+            name = f"llvm.masked.store.{suffix(x.dtype, width)}.p0"
+            operands = x, at, self.const(size, "int32"), self._lanes(mask, width)
+            self._lines.append(f"  {self._called(name, 'void', *operands)}")
         else:
             for start, piece in _pieces(mask):
                 part = self.extract(x, start, piece)
@@ -187,17 +183,10 @@ class Builder(Arithmetic):
         width = indices.width
         if width == 1:
             return self.load(pointer, indices, dtype)
-        stored = "uint8" if dtype == "bool" else dtype
-        kind, size = llvm_type(stored, width), ITEM_BYTES[dtype]
-        full = f"llvm.masked.gather.{suffix(stored, width)}.v{width}p0"
-        pointers, lanes = f"<{width} x ptr>", f"<{width} x i1>"
-        self.module.declare(full, f"declare {kind} @{full}({pointers}, i32, {lanes}, {kind})")
         step = llvm_type(dtype, memory=True)
-        at = self.emit(f"getelementptr {step}, {pointer.typed}, {indices.typed}", "ptr")
-        active = self._lanes(width if mask is None else mask, width)
-        where = f"{pointers} {at.text}, i32 {size}, {active}"
-        text = f"call {kind} @{full}({where}, {kind} zeroinitializer)"
-        return self._loaded(self.emit(text, stored, width), dtype)
+        at = self.emit(f"getelementptr {step}, {pointer.typed}, {indices.typed}", "ptr", width)
+        lanes = self._lanes(width if mask is None else mask, width)
+        return self._masked(f"gather.{{}}.v{width}p0", at, dtype, lanes)
 
     def mask(self, count: Value | int, width: int) -> Mask:
         """The first ``count`` lanes, for a count known only at run time (or a plain int)."""
@@ -209,27 +198,26 @@ class Builder(Arithmetic):
         return index if isinstance(index, Value) else self.const(index, "int64")
 
     def _plain_load(self, at: Value, dtype: str, width: int) -> Value:
-        stored = "uint8" if dtype == "bool" else dtype
+        stored = _stored(dtype)
         text = f"load {llvm_type(stored, width)}, {at.typed}, align {ITEM_BYTES[dtype]}"
         return self.emit(text, stored, width)
+
+    def _masked(self, name: str, at: Value, dtype: str, lanes: Value, fill: float = 0) -> Value:
+        """A masked load or gather."""
+        stored, size = _stored(dtype), self.const(ITEM_BYTES[dtype], "int32")
+        other = self.const(fill, stored, lanes.width)
+        full = f"llvm.masked.{name.format(suffix(stored, lanes.width))}"
+        text = self._called(full, other.type, at, size, lanes, other)
+        return self._loaded(self.emit(text, stored, lanes.width), dtype)
 
     def _loaded(self, x: Value, dtype: str) -> Value:
         return self.compare("ne", x, 0) if dtype == "bool" else x
 
-    def _lanes(self, mask: Value | int, width: int) -> str:
+    def _lanes(self, mask: Value | int, width: int) -> Value:
         if isinstance(mask, Value):
-            return mask.typed
+            return mask
         bits = ", ".join("i1 true" if i < mask else "i1 false" for i in range(width))
-        return f"<{width} x i1> <{bits}>"
-
-    def _masked_name(self, kind: str, dtype: str, width: int) -> str:
-        vector, lanes = llvm_type(dtype, width), f"<{width} x i1>"
-        full = f"llvm.masked.{kind}.{suffix(dtype, width)}.p0"
-        if kind == "load":
-            self.module.declare(full, f"declare {vector} @{full}(ptr, i32, {lanes}, {vector})")
-        else:
-            self.module.declare(full, f"declare void @{full}({vector}, ptr, i32, {lanes})")
-        return full
+        return Value(f"<{bits}>", "bool", width, self)
 
     # -- control flow ----------------------------------------------------------------------------
 
@@ -377,6 +365,11 @@ class Builder(Arithmetic):
     def _open(self, label: str) -> None:
         self._lines.append(f"{label}:")
         self._block = label
+
+
+def _stored(dtype: str) -> str:
+    """The dtype of an element in memory."""
+    return "uint8" if dtype == "bool" else dtype
 
 
 def _known_turns(start: Value, stop: Value, step: int) -> int | None:

@@ -82,7 +82,7 @@ def _resize(b: Builder, x: Value, dtype: str) -> Value:
 def _abs(b: Builder, x: Value) -> Value:
     if is_float(x.dtype):
         return b.intrinsic("fabs", x)
-    return b.intrinsic("abs", x, extra=", i1 false") if is_signed(x.dtype) else x
+    return b.select(b.compare("lt", x, 0), -x, x) if is_signed(x.dtype) else x
 
 
 def _sign(b: Builder, x: Value) -> Value:

@@ -212,16 +212,18 @@ class Arithmetic:
             return self.emit(f"fneg {x.typed}", x.dtype, x.width)
         return self._binary("sub", 0, x)
 
-    def intrinsic(self, name: str, *operands: Value | float, extra: str = "") -> Value:
+    def intrinsic(self, name: str, *operands: Value | float) -> Value:
         """``llvm.<name>`` of operands of one type, with that type as result."""
         values = self.match(*operands)
-        first = values[0]
-        full = f"llvm.{name}.{suffix(first.dtype, first.width)}"
-        kinds = ", ".join([first.type] * len(values))
-        flag = ", i1" if extra else ""
-        self.module.declare(full, f"declare {first.type} @{full}({kinds}{flag})")
-        spelled = ", ".join(v.typed for v in values) + extra
-        return self.emit(f"call {first.type} @{full}({spelled})", first.dtype, first.width)
+        x = values[0]
+        full = f"llvm.{name}.{suffix(x.dtype, x.width)}"
+        return self.emit(self._called(full, x.type, *values), x.dtype, x.width)
+
+    def _called(self, name: str, returns: str, *operands: Value) -> str:
+        """The text of a call of an outside function, which is declared as it is called."""
+        kinds = ", ".join(x.type for x in operands)
+        self.module.declare(name, f"declare {returns} @{name}({kinds})")
+        return f"call {returns} @{name}({', '.join(x.typed for x in operands)})"
 
     # -- bits and comparisons --------------------------------------------------------------------
 
