@@ -47,13 +47,20 @@ class JitFunction:
         self.variants: OrderedDict[tuple[int, Any], list[Variant]] = OrderedDict()
         self.history = History(getattr(function, "__name__", type(function).__name__))
         self._state: State | None = None
+        self._last: tuple[Any, Any, Any] = (self, None, None)  # state, key and variant of a call
+        self._settings: settings.Settings | None = None
+        self._eager, self._check = False, 0
         self._bound: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
         functools.update_wrapper(self, function, updated=())
         self.compile = jit_native.compile_graph  # what makes an executable of a graph
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Call the compiled function; it is inlined inside another one, and eager under NEEDLE_JIT=0."""
-        if mode.tracer is not None or not settings.current().jit or not jit_native.available():
+        """Call the compiled function: inlined inside another one, eager under NEEDLE_JIT=0."""
+        chosen = settings.current()
+        if chosen is not self._settings:
+            self._settings, self._check = chosen, chosen.check
+            self._eager = not chosen.jit or not jit_native.available()
+        if self._eager or mode.tracer is not None:
             return self.function(*args, **kwargs)
         with _lock:
             return self._call(args, kwargs)
@@ -72,29 +79,43 @@ class JitFunction:
 
     def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any], run: bool = True) -> Any:
         leaves, key, state = self._signature(args, kwargs)
-        place = (id(state), key)
-        variants = self.variants.get(place)
-        if variants is None:
-            variants = self.variants[place] = []
-        elif len(self.variants) > 1:
-            self.variants.move_to_end(place)
         call = (self.function, args, kwargs)
+        last = self._last
         failed = None
-        for variant in variants if run else ():
+        if run and state is last[0] and key == last[1] and not self._check:
+            try:
+                return last[2].run(state, leaves, call)
+            except GuardError as guard:
+                failed = (last[2], guard.index)
+            except IndexError as error:
+                jit_check.raise_as_eager(state, leaves, call, error)
+        return self._look(state, leaves, key, call, failed, run)
+
+    def _look(
+        self, state: State, leaves: list[Any], key: Any, call: Any, failed: Any, run: bool
+    ) -> Any:
+        """Run the variant whose guards hold, or trace another."""
+        place = (id(state), key)
+        variants = self.variants.setdefault(place, [])
+        self.variants.move_to_end(place)
+        for variant in list(variants) if run else ():
+            if failed is not None and variant is failed[0]:
+                continue
             try:
                 result = self._run(variant, state, leaves, call)
             except GuardError as guard:
                 failed = failed or (variant, guard.index)
                 continue
-            if variant is not variants[0]:
-                variants.remove(variant)
-                variants.insert(0, variant)
+            variants.remove(variant)
+            variants.insert(0, variant)
+            self._last = (state, key, variant)
             return result
         if not run and variants:
             return None
         variant = self._trace(state, leaves, key, call, failed)
         if not variant.trace.made_inside:
             variants.insert(0, variant)
+            self._last = (state, key, variant)
             self._drop()
         return self._run(variant, state, leaves, call) if run else None
 
@@ -146,13 +167,12 @@ class JitFunction:
                 dropped = self.states.pop(oldest)
                 for place in [p for p in self.variants if p[0] == id(dropped)]:
                     del self.variants[place]
+                self._last = (self, None, None)
         new.watch()
         self._state = new
         return new
 
-    def _trace(
-        self, state: State, leaves: list[Any], key: Any, call: Any, failed: Any
-    ) -> Variant:
+    def _trace(self, state: State, leaves: list[Any], key: Any, call: Any, failed: Any) -> Variant:
         self.history.tracing(state, key, failed)
         function, args, kwargs = call
         if self.static:
@@ -167,10 +187,9 @@ class JitFunction:
         return variant
 
     def _run(self, variant: Variant, state: State, leaves: list[Any], call: Any) -> Any:
-        check = settings.current().check
         try:
-            if check:
-                return jit_check.run(variant, state, leaves, call, check)
+            if self._check:
+                return jit_check.run(variant, state, leaves, call, self._check)
             return variant.run(state, leaves, call)
         except IndexError as error:
             jit_check.raise_as_eager(state, leaves, call, error)
@@ -181,9 +200,9 @@ class JitFunction:
     def _drop(self) -> None:
         """Keep at most `MOST_VARIANTS` programs."""
         while sum(map(len, self.variants.values())) > MOST_VARIANTS:
-            place, oldest = next(iter(self.variants.items()))
-            oldest.pop()
-            if not oldest:
+            place = next(iter(self.variants))
+            self.variants[place][-1:] = []
+            if not self.variants[place]:
                 del self.variants[place]
 
     # ---- looking at it
@@ -198,7 +217,9 @@ class JitFunction:
     def latest(self) -> Variant:
         """The variant traced last."""
         if self.history.latest is None:
-            raise ArgumentError(f"jit: {self.history.name} was not called yet; call it or warmup(...)")
+            raise ArgumentError(
+                f"jit: {self.history.name} was not called yet; call it or warmup(...)"
+            )
         return self.history.latest
 
     @property
@@ -225,7 +246,10 @@ class JitFunction:
 
 
 def jit(
-    function: Callable[..., Any] | None = None, *, static: Iterable[str] = (), random: str = "philox"
+    function: Callable[..., Any] | None = None,
+    *,
+    static: Iterable[str] = (),
+    random: str = "philox",
 ) -> Any:
     """Compile a function, a method or a module; a decorator, with or without arguments.
 
@@ -284,5 +308,3 @@ def debug_print(value: Any, label: str = "") -> None:
             tracer.trace.prints.append((label, tracer.trace.add(data.node)))
             return
     print(f"{label}{value}")
-
-

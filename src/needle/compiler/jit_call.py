@@ -45,7 +45,8 @@ class Call:
         """Return output `position` as a Tensor: a node of the graph where gradients may be asked."""
         found = self.variant.trace.gradients.get(position)
         if found is None or not mode.grad_enabled:
-            value = Tensor.make_const(self.out[position])
+            value = Tensor.__new__(Tensor)
+            value._fill(None, (), self.out[position], False)
             if grad is not None:
                 value._grad = self.out[grad] if type(grad) is int else grad
             return value
@@ -125,7 +126,9 @@ class Variant:
         except NeedleError as error:
             if "contiguous" not in str(error) and "expected input" not in str(error):
                 raise
-            shapes = [n.shape for i, n in enumerate(self.graph.inputs) if i not in self.wiring.numbers]
+            shapes = [
+                n.shape for i, n in enumerate(self.graph.inputs) if i not in self.wiring.numbers
+            ]
             if any(a.shape != s for a, s in zip(arrays, shapes, strict=True)):
                 raise GuardError(SHAPE_GUARD) from error
             self.copied += 1

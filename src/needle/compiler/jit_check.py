@@ -9,10 +9,8 @@ import numpy as np
 
 from needle.autograd.tensor import Tensor
 from needle.backend import random
-from needle.compiler import philox, signature
-from needle.compiler.check import check
-from needle.compiler.graph import Graph, Node, topological
-from needle.compiler.primitives_base import type_text
+from needle.compiler import check, philox, plan, signature
+from needle.compiler.simplify import simplify
 from needle.compiler.state import State
 from needle.errors import CheckError, NeedleError
 
@@ -88,44 +86,34 @@ class Watched:
         return out
 
     def compare(self) -> None:
-        """Compare kernel by kernel, and the whole run with its kernels one by one."""
+        """Compare each kernel with the interpreter, and what was returned with the checked run."""
         if not hasattr(self.executable, "program"):
             return
-        graph, bound, steps = _checked_program(self.variant)
-        expected = check(bound, steps, self.arrays, self.numbers)
-        for node, mine, right in zip(graph.outputs, self.out, expected, strict=True):
-            if mine.tobytes() != right.tobytes():
-                _differ(node, mine, right, graph.inputs)
+        steps = getattr(self.variant, "steps", None)
+        if steps is None:
+            steps = self.variant.steps = self._steps()
+        outputs = check.check(self.executable, steps, self.arrays, self.numbers)
+        for node, right, value in zip(self.variant.graph.outputs, outputs, self.out, strict=True):
+            if not np.array_equal(right, value, equal_nan=value.dtype.kind == "f"):
+                apart = np.abs(value.astype("float64") - right.astype("float64"))
+                where = (
+                    f"{node.source.op} at {node.source.file}:{node.source.line}"
+                    if node.source
+                    else node
+                )
+                raise CheckError(
+                    f"NEEDLE_CHECK: the result of {where} is apart by {np.nanmax(apart):.3g} from that of "
+                    "the same program run again"
+                )
 
-
-def _checked_program(variant: Any) -> tuple[Graph, Any, Any]:
-    """Return the graph, its program compiled once more, and the nodes behind each of its steps."""
-    found = getattr(variant, "checked", None)
-    if found is None:
-        from needle.compiler.plan import StepNodes, compile_graph
-        from needle.compiler.run import load
-        from needle.compiler.simplify import simplify
-
-        wiring, steps = variant.wiring, list[StepNodes]()
-        program = compile_graph(
+    def _steps(self) -> list[Any]:
+        """Plan the program once more, to know the nodes behind each of its steps."""
+        steps: list[Any] = []
+        wiring = self.variant.wiring
+        plan.compile_graph(
             simplify(wiring.graph), tied=wiring.tied, numbers=wiring.numbers, records=steps
         )
-        found = variant.checked = (wiring.graph, load(program), steps)
-    return found
-
-
-def _differ(node: Node, value: np.ndarray, right: np.ndarray, known: Any) -> NoReturn:
-    inside = [x for x in topological([node], stop=known) if x.source]
-    lines = dict.fromkeys(
-        f"{x.source.op} at {x.source.file}:{x.source.line}" for x in inside if x.source
-    )
-    apart = np.abs(value.astype("float64") - right.astype("float64"))
-    at = np.unravel_index(np.nanargmax(apart), apart.shape) if apart.size else ()
-    raise CheckError(
-        f"NEEDLE_CHECK: the result of {', '.join(reversed(lines)) or node} is {value[at]!r}, its "
-        f"kernels one by one give {right[at]!r}, at {tuple(map(int, at))} of {type_text(node)}: by "
-        f"{np.nanmax(apart) if apart.size else 0:.3g}"
-    )
+        return steps
 
 
 def _compare_eager(

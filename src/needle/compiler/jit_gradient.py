@@ -62,9 +62,7 @@ class GradientPart(TensorOp):
         args = [signature.replace(x, lambda _: next(fresh)) for x in args]
         kwargs = {k: signature.replace(v, lambda _: next(fresh)) for k, v in sorted(kwargs.items())}
         owners = call.variant.trace.gradients[self.forward.position][0]
-        inputs = [
-            leaves[o.index] if o.kind == "argument" else call.tensor(o) for o in owners
-        ]
+        inputs = [leaves[o.index] if o.kind == "argument" else call.tensor(o) for o in owners]
         weight = Tensor(node.inputs[0].data)
         kept = [x._grad for x in inputs]
         try:

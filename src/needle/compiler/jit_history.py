@@ -111,7 +111,10 @@ def _guard_text(variant: Any, index: int) -> tuple[str, str]:
         return text, text
     guard = variant.trace.recorder.guards[index]
     where = f"{guard.source.file}:{guard.source.line}"
-    return f"{guard.why} {where}", f"{guard.why} of a number at {where}, which was {guard.expected!r}"
+    return (
+        f"{guard.why} {where}",
+        f"{guard.why} of a number at {where}, which was {guard.expected!r}",
+    )
 
 
 def report(history: History, variants: list[Any]) -> str:

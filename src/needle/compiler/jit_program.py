@@ -39,7 +39,10 @@ class Interpreted:
     """A graph run by the interpreter: the definition of what compiled code gives."""
 
     def __init__(
-        self, graph: Graph, tied: dict[int, int] | None = None, numbers: frozenset[int] = frozenset()
+        self,
+        graph: Graph,
+        tied: dict[int, int] | None = None,
+        numbers: frozenset[int] = frozenset(),
     ) -> None:
         self.graph, self.numbers = graph, numbers
 
@@ -189,7 +192,9 @@ class Fetch:
     def _apply_lines(self, trace: Trace, state: State) -> list[str]:
         lines = [f"{self.owner(owner)}._data = out[{j}]" for owner, j in trace.data]
         for owner, place in trace.grads:
-            lines.append(f"{self.owner(owner)}._grad = {'None' if place is None else f'out[{place}]'}")
+            lines.append(
+                f"{self.owner(owner)}._grad = {'None' if place is None else f'out[{place}]'}"
+            )
         for origin, j in trace.arrays:
             array = self._array(origin)
             lines.append(f"if out[{j}] is not {array}: copyto({array}, out[{j}])")

@@ -567,5 +567,3 @@ class _Size(int):
 
 def _text(x: Any) -> str:
     return repr(x) if len(repr(x)) < 60 else f"{type(x).__name__} {repr(x)[:40]}..."
-
-

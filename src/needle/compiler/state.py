@@ -351,5 +351,3 @@ def global_names(code: CodeType) -> tuple[str, ...]:
         if isinstance(constant, CodeType):
             names += global_names(constant)
     return tuple(dict.fromkeys(names))
-
-

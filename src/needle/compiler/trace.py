@@ -240,7 +240,38 @@ INSTEAD = {
 """What to write instead of functions that are often met."""
 
 METHODS = frozenset(
-    ["all", "any", "argmax", "argmin", "astype", "clip", "copy", "cumsum", "cumprod", "diagonal", "dot", "fill", "flatten", "max", "mean", "min", "prod", "ravel", "repeat", "reshape", "round", "squeeze", "std", "sum", "swapaxes", "take", "trace", "transpose", "var", "to_device"]
+    [
+        "all",
+        "any",
+        "argmax",
+        "argmin",
+        "astype",
+        "clip",
+        "copy",
+        "cumsum",
+        "cumprod",
+        "diagonal",
+        "dot",
+        "fill",
+        "flatten",
+        "max",
+        "mean",
+        "min",
+        "prod",
+        "ravel",
+        "repeat",
+        "reshape",
+        "round",
+        "squeeze",
+        "std",
+        "sum",
+        "swapaxes",
+        "take",
+        "trace",
+        "transpose",
+        "var",
+        "to_device",
+    ]
 )
 
 
@@ -373,7 +404,12 @@ for _name, _function in _OPERATORS.items():
         setattr(TracedArray, f"__i{_name}__", _in_place(_function))
 for _name, _function in _COMPARISONS.items():
     setattr(TracedArray, f"__{_name}__", _operator(_function))
-for _name, _function in {"neg": "negative", "pos": "positive", "abs": "absolute", "invert": "invert"}.items():
+for _name, _function in {
+    "neg": "negative",
+    "pos": "positive",
+    "abs": "absolute",
+    "invert": "invert",
+}.items():
     setattr(TracedArray, f"__{_name}__", _unary(_function))
 
 

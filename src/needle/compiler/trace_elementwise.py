@@ -147,16 +147,17 @@ def _identity(x: Node) -> Node:
 
 
 RULES: dict[str, Rule] = {
-    **{name: _unary(name) for name in ["exp", "expm1", "log", "log1p", "tanh", "sin", "cos", "sqrt", "sign"]},
+    **{
+        name: _unary(name)
+        for name in ["exp", "expm1", "log", "log1p", "tanh", "sin", "cos", "sqrt", "sign"]
+    },
     "negative": _unary("neg"),
     "absolute": lambda x: x if x.dtype == np.bool_ else t.unary("abs", x),
     "fabs": _unary("abs"),
     "positive": _identity,
     "conjugate": _identity,
     "square": lambda x: t.binary("mul", x, x),
-    "cbrt": lambda x: _copysign(
-        t.binary("pow", t.unary("abs", x), t.like(1 / 3, x)), x
-    ),
+    "cbrt": lambda x: _copysign(t.binary("pow", t.unary("abs", x), t.like(1 / 3, x)), x),
     "reciprocal": _reciprocal,
     "exp2": lambda x: t.binary("pow", t.like(2, x), x),
     "log2": _scaled("log", 1 / math.log(2)),

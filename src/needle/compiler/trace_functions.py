@@ -188,7 +188,9 @@ def stack(arrays: Sequence[Any], axis: int = 0, out: Any = None) -> TracedArray:
 def _at_least(count: int) -> Callable[..., Any]:
     def grow(*arrays: Any) -> Any:
         grown = [as_traced(x) for x in arrays]
-        grown = [reshape(x, (*(1,) * (count - x.ndim), *x.shape)) if x.ndim < count else x for x in grown]
+        grown = [
+            reshape(x, (*(1,) * (count - x.ndim), *x.shape)) if x.ndim < count else x for x in grown
+        ]
         return grown[0] if len(grown) == 1 else tuple(grown)
 
     return grow
@@ -238,10 +240,16 @@ def tile(A: Any, reps: Any) -> TracedArray:
     counts = (*(1,) * (x.ndim - len(counts)), *counts)
     pairs = [size for c, n in zip(counts, x.shape, strict=True) for size in (c, n)]
     column = reshape(x, tuple(size for n in x.shape for size in (1, n)))
-    return wrap(broadcast_to(column, pairs).reshape([c * n for c, n in zip(counts, x.shape, strict=True)]).node)
+    return wrap(
+        broadcast_to(column, pairs)
+        .reshape([c * n for c, n in zip(counts, x.shape, strict=True)])
+        .node
+    )
 
 
-def pad(array: Any, pad_width: Any, mode: str = "constant", constant_values: Any = 0) -> TracedArray:
+def pad(
+    array: Any, pad_width: Any, mode: str = "constant", constant_values: Any = 0
+) -> TracedArray:
     """Put a constant around the array."""
     if mode != "constant" or np.ndim(constant_values):
         not_traced(f"np.pad with mode={mode!r}", "join parts with np.concatenate")
@@ -261,9 +269,13 @@ def _filled(value: Any) -> Callable[..., Any]:
     return make
 
 
-def full(shape: Any, fill_value: Any, dtype: Any = None, order: str = "C", *, device: Any = None) -> TracedArray:
+def full(
+    shape: Any, fill_value: Any, dtype: Any = None, order: str = "C", *, device: Any = None
+) -> TracedArray:
     """Make an array of one value."""
-    sizes = (shape.__index__(),) if hasattr(shape, "__index__") else tuple(n.__index__() for n in shape)
+    sizes = (
+        (shape.__index__(),) if hasattr(shape, "__index__") else tuple(n.__index__() for n in shape)
+    )
     value = lift(fill_value, None if dtype is None else np.dtype(dtype))
     return wrap(t.broadcast(value, sizes))
 
@@ -272,7 +284,9 @@ def full_like(a: Any, fill_value: Any, dtype: Any = None, order: str = "K", subo
               shape: Any = None, *, device: Any = None) -> TracedArray:  # fmt: skip
     """Make an array of one value in the shape and dtype of another."""
     x = as_traced(a)
-    return full(x.shape if shape is None else shape, fill_value, x.dtype if dtype is None else dtype)
+    return full(
+        x.shape if shape is None else shape, fill_value, x.dtype if dtype is None else dtype
+    )
 
 
 def _filled_like(value: Any) -> Callable[..., Any]:
@@ -294,7 +308,9 @@ def array(a: Any, dtype: Any = None, **options: Any) -> TracedArray:
     return asarray(a, dtype, **{"copy": True, **options})
 
 
-def astype(x: Any, dtype: Any, order: Any = None, *, copy: bool = True, **options: Any) -> TracedArray:
+def astype(
+    x: Any, dtype: Any, order: Any = None, *, copy: bool = True, **options: Any
+) -> TracedArray:
     """Convert to a dtype."""
     a = as_traced(x)
     if np.dtype(dtype) not in DTYPES:
@@ -322,13 +338,17 @@ def fill(a: TracedArray, value: Any) -> None:
 # ---- picking
 
 
-def take(a: Any, indices: Any, axis: Any = None, out: Any = None, mode: str = "raise") -> TracedArray:
+def take(
+    a: Any, indices: Any, axis: Any = None, out: Any = None, mode: str = "raise"
+) -> TracedArray:
     """Pick along an axis."""
     x = ravel(a) if axis is None else as_traced(a)
     (axis,) = axes_of(0 if axis is None else axis, x.ndim)
     if isinstance(indices, int):
         return wrap(x[(*(slice(None),) * axis, indices)].node)
-    return getitem(x, (*(slice(None),) * axis, indices if hasattr(indices, "dtype") else np.asarray(indices)))
+    return getitem(
+        x, (*(slice(None),) * axis, indices if hasattr(indices, "dtype") else np.asarray(indices))
+    )
 
 
 def take_along_axis(arr: Any, indices: Any, axis: Any = -1) -> TracedArray:
@@ -404,7 +424,9 @@ def round_(a: Any, decimals: int = 0, out: Any = None) -> TracedArray:
     return apply("divide", apply("rint", apply("multiply", a, 10.0**decimals)), 10.0**decimals)
 
 
-def nan_to_num(x: Any, copy: bool = True, nan: float = 0.0, posinf: Any = None, neginf: Any = None) -> TracedArray:
+def nan_to_num(
+    x: Any, copy: bool = True, nan: float = 0.0, posinf: Any = None, neginf: Any = None
+) -> TracedArray:
     """Replace NaN and infinities."""
     a = as_traced(x)
     if a.dtype.kind != "f":
@@ -425,11 +447,15 @@ def diff(a: Any, n: int = 1, axis: int = -1) -> TracedArray:
     return x
 
 
-def isclose(a: Any, b: Any, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> TracedArray:
+def isclose(
+    a: Any, b: Any, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False
+) -> TracedArray:
     """Compare within a tolerance."""
     room = apply("add", atol, apply("multiply", rtol, apply("absolute", b)))
     near = apply("less_equal", apply("absolute", apply("subtract", a, b)), room)
-    return apply("logical_or", apply("logical_and", near, apply("isfinite", b)), apply("equal", a, b))
+    return apply(
+        "logical_or", apply("logical_and", near, apply("isfinite", b)), apply("equal", a, b)
+    )
 
 
 def ptp(a: Any, axis: Any = None) -> TracedArray:

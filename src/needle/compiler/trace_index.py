@@ -287,7 +287,9 @@ def setitem(x: TracedArray, index: Any, value: Any) -> None:
             )
         if values.shape == ():
             mask = lift(index)
-            mask = t.broadcast(t.reshape(mask, (*mask.shape, *(1,) * (x.ndim - index.ndim))), x.shape)
+            mask = t.broadcast(
+                t.reshape(mask, (*mask.shape, *(1,) * (x.ndim - index.ndim))), x.shape
+            )
             x.assign(t.where(mask, t.broadcast(values, x.shape), x.node))
             return
     plan = Index(index, x.shape)

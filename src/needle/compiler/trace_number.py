@@ -81,7 +81,9 @@ class TracedNumber:
 
     def _fix(self, what: str) -> Any:
         if not self._recorder.active:
-            raise TraceError("a number of a compiled function is used after the call; return it instead")
+            raise TraceError(
+                "a number of a compiled function is used after the call; return it instead"
+            )
         self._recorder.guards.append(
             Guard(self.position, self.value, what, self._recorder.source())
         )
@@ -148,11 +150,17 @@ def calculate(function: Callable[..., Any], *operands: Any) -> TracedNumber:
     """Compute now, and at each call again."""
     recorder = next(x._recorder for x in operands if isinstance(x, TracedNumber))
     if not recorder.active:
-        raise TraceError("a number of a compiled function is used after the call; return it instead")
-    value = function(*(x.value if isinstance(x, TracedNumber) else x for x in operands))
-    places = (x.position if isinstance(x, TracedNumber) else Literal(x) for x in operands)
-    recorder.values.append(Calculation(function, tuple(places)))
-    return TracedNumber(recorder, len(recorder.values) - 1, value)
+        raise TraceError(
+            "a number of a compiled function is used after the call; return it instead"
+        )
+    places = tuple(x.position if isinstance(x, TracedNumber) else Literal(x) for x in operands)
+    key = function, tuple((type(p), p if type(p) is int else repr(p)) for p in places)
+    known = recorder.calculated.get(key)
+    if known is None:  # each is computed once, however often it is written
+        value = function(*(x.value if isinstance(x, TracedNumber) else x for x in operands))
+        recorder.values.append(Calculation(function, places))
+        known = recorder.calculated[key] = TracedNumber(recorder, len(recorder.values) - 1, value)
+    return known
 
 
 def _binary(name: str, reflected: bool) -> Callable[..., Any]:
@@ -188,4 +196,6 @@ for _name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow"):
 for _name in ("lt", "le", "gt", "ge", "eq", "ne"):
     setattr(TracedNumber, f"__{_name}__", _comparison(_name))
 for _name in ("neg", "pos", "abs"):
-    setattr(TracedNumber, f"__{_name}__", lambda self, f=getattr(operator, _name): calculate(f, self))
+    setattr(
+        TracedNumber, f"__{_name}__", lambda self, f=getattr(operator, _name): calculate(f, self)
+    )

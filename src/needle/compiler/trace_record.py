@@ -72,6 +72,7 @@ class Recorder:
         self.origins: list[Any] = []
         self.values: list[Any] = []
         self.samples: dict[int, Any] = {}  # what the leaves among them were while tracing
+        self.calculated: dict[Any, Any] = {}
         self.guards: list[Guard] = []
         self.arrays: dict[int, tuple[np.ndarray, Any]] = {}
         self.fixed: list[tuple[Any, np.ndarray, Source]] = []
@@ -151,7 +152,9 @@ class Recorder:
             last, frame = frame, frame.f_back
         frame = frame or last
         assert frame is not None
-        return Source(frame.f_code.co_filename, frame.f_lineno, op or otherwise or frame.f_code.co_name)
+        return Source(
+            frame.f_code.co_filename, frame.f_lineno, op or otherwise or frame.f_code.co_name
+        )
 
     def close(self) -> None:
         """End the trace: from now on its arrays raise."""

@@ -89,7 +89,9 @@ def _truths(fn: str) -> Any:
         axes = axes_of(axis, len(x.shape))
         if any(x.shape[i] == 0 for i in axes):
             shape = tuple(n for i, n in enumerate(x.shape) if i not in axes)
-            return wrap(t.constant(fn == "min", np.bool_, _kept(x, axes) if keepdims is True else shape))
+            return wrap(
+                t.constant(fn == "min", np.bool_, _kept(x, axes) if keepdims is True else shape)
+            )
         result = t.reduce(fn, x, axes)
         return wrap(t.reshape(result, _kept(x, axes)) if keepdims is True else result)
 
