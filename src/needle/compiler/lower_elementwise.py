@@ -21,7 +21,8 @@ class Place:
     """Where in a nest code is being written.
 
     `variables` holds the position on each axis (of the first lane on the vector axis), `mask` the
-    number of lanes left if not all take part, `values` what is known here.
+    number of lanes left if not all take part, `values` what is known here, `saved` what an earlier
+    sweep left in scratch.
     """
 
     b: Builder
@@ -34,12 +35,13 @@ class Place:
     mask: Mask = None
     block: Value | None = None
     values: dict[int, Value] = field(default_factory=dict)
+    saved: set[int] = field(default_factory=set)
 
     def at(self, axis: int, position: Value, mask: Mask) -> Place:
         """The place inside a loop over `axis`; values known so far stay known."""
         variables = {**self.variables, axis: position}
         return Place(self.b, self.nest, self.pointers, self.status, self.vector, self.width,
-                     variables, mask, self.block, dict(self.values))  # fmt: skip
+                     variables, mask, self.block, dict(self.values), set(self.saved))  # fmt: skip
 
     # -- index functions --------------------------------------------------------------------------
 

@@ -16,8 +16,9 @@ from needle.compiler import lower_reduce
 from needle.compiler.emit import Builder, Mask
 from needle.compiler.emit_values import Value
 from needle.compiler.lower_elementwise import Place, write
+from needle.compiler.lower_phases import Phases
 from needle.compiler.lower_layout import Layout, layout
-from needle.compiler.lower_instruction import affines, dependencies, Nest, Store
+from needle.compiler.lower_instruction import Nest, Store
 from needle.compiler.target import ITEM_BYTES, Target
 
 
@@ -27,7 +28,11 @@ class NestWork:
 
     nest: Nest
     plan: Layout
-    scratch = 0
+
+    @property
+    def scratch(self) -> int:
+        """Bytes of scratch a thread needs."""
+        return Phases(self.nest, self.plan).scratch
 
     @staticmethod
     def of(nest: Nest, target: Target) -> NestWork:
@@ -74,58 +79,28 @@ class NestWork:
         scratch: Value,
     ) -> None:
         """Write the body of the kernel."""
-        NestWriter(b, self.nest, self.plan, pointers, status).write(begin, end)
+        NestWriter(b, self.nest, self.plan, pointers, status, scratch).write(begin, end)
 
 
 class NestWriter:
     """Writes the body of one nest kernel."""
 
     def __init__(
-        self, b: Builder, nest: Nest, plan: Layout, pointers: Sequence[Value], status: Value | None
+        self,
+        b: Builder,
+        nest: Nest,
+        plan: Layout,
+        pointers: Sequence[Value],
+        status: Value | None,
+        scratch: Value | None = None,
     ) -> None:
         self.b, self.nest, self.plan = b, nest, plan
         self.pointers, self.status = pointers, status
-        self.sweeps = [axis for axis, swept in enumerate(plan.swept) if swept]
-        self.depths, self.ready, self.vectors = self._analysed()
-        self.phases = self._phases()
-
-    # -- what is known before any code is written -------------------------------------------------
-
-    def _analysed(self) -> tuple[list[int], list[int], list[bool]]:
-        """For each instruction: its loop depth, the phases before it, whether it is a vector."""
-        depths: list[int] = []
-        ready: list[int] = []
-        vectors: list[bool] = []
-        for i in self.nest.instructions:
-            needs = dependencies(i)
-            reduced = i.op in ("reduce", "arg")
-            axes = {axis for a in affines(i) for axis, c in enumerate(a.coefs) if c}
-            own = max((self._depth_of(axis) for axis in axes), default=0)
-            below = max((depths[d] for d in needs), default=0)
-            depths.append(1 if reduced or i.op == "product" else max(own, below))
-            ready.append(max((ready[d] for d in needs), default=0) + reduced)
-            lane = i.op == "product" or self.plan.vector in axes or any(vectors[d] for d in needs)
-            outside = self.plan.vector is not None and not self.plan.swept[self.plan.vector]
-            vectors.append(self.plan.width > 1 and (outside if reduced else lane))
-        return depths, ready, vectors
-
-    def _depth_of(self, axis: int) -> int:
-        return 2 + self.sweeps.index(axis) if axis in self.sweeps else 1
-
-    def _phases(self) -> list[tuple[list[int], list[Store]]]:
-        """The reductions and stores of each sweep, in order."""
-        found: dict[int, tuple[list[int], list[Store]]] = {}
-        for number, i in enumerate(self.nest.instructions):
-            if i.op in ("reduce", "arg"):
-                found.setdefault(self.ready[number] - 1, ([], []))[0].append(number)
-        for store in self.nest.stores:
-            if self._inside(store):
-                found.setdefault(self.ready[store.value], ([], []))[1].append(store)
-        return [found[phase] for phase in sorted(found)]
-
-    def _inside(self, store: Store) -> bool:
-        """Whether a store happens in a sweep, not once an item."""
-        return any(store.affine.coefs[axis] for axis in self.sweeps)
+        self.scratch = scratch
+        phases = Phases(nest, plan)
+        self.sweeps, self.depths, self.vectors = phases.sweeps, phases.depths, phases.vectors
+        self.phases, self.saved = phases.phases, phases.saved
+        self.inside, self.closure = phases.inside, phases.closure
 
     # -- code -------------------------------------------------------------------------------------
 
@@ -229,15 +204,14 @@ class NestWriter:
         for reductions, stores in self.phases:
             self._sweep(place, reductions, stores)
         for store in self.nest.stores:
-            if not self._inside(store):
-                self.emit(place, self._closure([store.value]), 1)
+            if not self.inside(store):
+                self.emit(place, self.closure([store.value]), 1)
                 place.store(store)
         return ()
 
     def _sweep(self, place: Place, reductions: list[int], stores: list[Store]) -> None:
-        needed = self._closure(
-            [*(self._operand(r) for r in reductions), *(s.value for s in stores)]
-        )
+        operands = [self._operand(r) for r in reductions]
+        needed = self.closure([*operands, *(s.value for s in stores)], place.saved)
         self.emit(place, needed, 1)
         states = [
             lower_reduce.start(self.b, i, self.nest.instructions[i.args[0]].dtype, self.plan.width)
@@ -249,6 +223,7 @@ class NestWriter:
             instruction = self.nest.instructions[r]
             across = self.plan.width > 1 and not self.vectors[r]
             place.values[r] = lower_reduce.finish(self.b, instruction, state, across)
+        place.saved |= self.saved.keys() & set(needed)
 
     def _loops(
         self,
@@ -293,25 +268,33 @@ class NestWriter:
     def _operand(self, reduction: int) -> int:
         return self.nest.instructions[reduction].args[0]
 
-    def _closure(self, wanted: Iterable[int]) -> list[int]:
-        """The instructions that values depend on, in order, up to results of reductions."""
-        found: set[int] = set()
-        stack = list(wanted)
-        while stack:
-            number = stack.pop()
-            if number in found or self.nest.instructions[number].op in ("reduce", "arg"):
-                continue
-            found.add(number)
-            stack.extend(dependencies(self.nest.instructions[number]))
-        return sorted(found)
-
     def emit(self, place: Place, numbers: Iterable[int], depth: int) -> None:
         """Write those instructions that belong to one loop depth and have no value yet."""
         for number in numbers:
             i = self.nest.instructions[number]
             known = number in place.values or i.op in ("reduce", "arg")
-            if self.depths[number] == depth and not known:
-                place.values[number] = write(place, i, self.vectors[number])
+            if self.depths[number] != depth or known:
+                continue
+            if number in place.saved:
+                place.values[number] = self._saved(place, number, None)
+                continue
+            place.values[number] = write(place, i, self.vectors[number])
+            if number in self.saved:
+                self._saved(place, number, place.values[number])
+
+    def _saved(self, place: Place, number: int, value: Value | None) -> Value:
+        """Write a value to scratch, or read it back; whole vectors, since there is room."""
+        assert self.scratch is not None
+        at, dtype = self.b.const(0, "int64"), self.nest.instructions[number].dtype
+        for axis, stride in self.saved[number].strides:
+            variable = place.variables[axis]
+            assert variable is not None
+            at = at + variable * stride
+        memory = self.b.address(self.scratch, self.saved[number].start, "uint8")
+        if value is None:
+            return self.b.load(memory, at, dtype, self.plan.width)
+        self.b.store(value, memory, at)
+        return value
 
 
 def _regrouped(
