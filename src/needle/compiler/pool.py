@@ -55,11 +55,8 @@ class Pool:
         while time.perf_counter() < self._birth[1] + 1e-3:
             pass  # one millisecond gives the clock's rate to 0.1%
         rate = self.ticks_per_second()
-        for word, seconds in (
-            (Control.SPIN, SPIN),
-            (Control.BARRIER_SPIN, BARRIER_SPIN),
-        ):
-            self.control[word] = int(seconds * rate)
+        self.control[Control.SPIN] = int(SPIN * rate)
+        self.control[Control.BARRIER_SPIN] = int(BARRIER_SPIN * rate)
 
     def ticks_per_second(self) -> float:
         """The rate of the native clock, measured since the pool was made; 0 if it stands still."""

@@ -21,7 +21,7 @@ from needle.compiler import pool as pools
 from needle.compiler.memory import ALIGNMENT, address, aligned, aligned_copy, owned
 from needle.compiler.native import Library, compile_module
 from needle.compiler.policy import ThreadPolicy
-from needle.compiler.program import NUMBER_FORMATS, Buffer, Program
+from needle.compiler.program import NUMBER_FORMATS, Program
 from needle.compiler.walker import Attention, Flag, Word
 from needle.errors import IndexRangeError, NeedleError
 
@@ -83,10 +83,11 @@ class BoundProgram:
     def _link(self) -> None:
         """Lay out the slots (arena, numbers, status, constants, inputs, outputs) and the steps."""
         fixed = [self._numbers, self._status, *self._constants]
-        self._first_array = 1 + len(fixed)
-        self._first_result = self._first_array + len(self._arrays)
-        self._slots = np.zeros(self._first_result + len(self._outputs), "int64")
-        self._slots[1 : self._first_array] = [address(block) for block in fixed]
+        arrays, results = 1 + len(fixed), 1 + len(fixed) + len(self._arrays)
+        self._first = {"arena": 0, "numbers": 1, "status": 2, "constant": 3}
+        self._first |= {"input": arrays, "result": results}
+        self._slots = np.zeros(results + len(self._outputs), "int64")
+        self._slots[1:arrays] = [address(block) for block in fixed]
         self._set_slot = self._slots.data.__setitem__
         self._steps, relocations = self._step_table()
         self._relocations = np.array(relocations, "int64").reshape(-1, 2)
@@ -111,29 +112,15 @@ class BoundProgram:
         relocations: list[tuple[int, int]] = []
         committed = False
         for step in self.program.steps:
-            commit = (
-                step.commit and not committed
-            )  # a second check could find half of the state new
+            # once: a second check could find half of the state new
+            commit = step.commit and not committed
             committed = committed or commit
-            flags = Flag.BARRIER if step.barrier_before or commit else Flag(0)
-            flags |= (Flag.SERIAL if step.serial else Flag(0)) | (
-                Flag.COMMIT if commit else Flag(0)
-            )
+            flags = Flag.BARRIER * (step.barrier_before or commit)
+            flags |= Flag.SERIAL * step.serial | Flag.COMMIT * commit
             code = self.library.addresses[step.kernel]
-            steps.append((code, 8 * len(relocations), step.blocks, int(flags)))
-            relocations += [(self._slot(buffer), buffer.offset) for buffer in step.buffers]
+            steps.append((code, 8 * len(relocations), step.blocks, flags))
+            relocations += [(self._first[x.kind] + x.index, x.offset) for x in step.buffers]
         return np.array(steps, "int64").reshape(-1, 4), relocations
-
-    def _slot(self, buffer: Buffer) -> int:
-        first = {
-            "arena": 0,
-            "numbers": 1,
-            "status": 2,
-            "constant": 3,
-            "input": self._first_array,
-            "result": self._first_result,
-        }
-        return first[buffer.kind] + buffer.index
 
     def _count_references(self) -> None:
         """Set how many references each array may have and still be written to."""
@@ -219,7 +206,7 @@ class BoundProgram:
         self._use(i, array)
 
     def _use(self, i: int, array: np.ndarray) -> None:
-        self._set_slot(self._first_array + i, address(array))
+        self._set_slot(self._first["input"] + i, address(array))
         self._arrays[i] = array
         if i in self._in_place:
             k, j = self._in_place[i]
@@ -233,7 +220,7 @@ class BoundProgram:
         self._spares[j] = self._outputs[j]
         array = spare if spare is not None and free else aligned(output.shape, output.dtype)
         self._results[k] = self._outputs[j] = array
-        self._set_slot(self._first_result + j, address(array))
+        self._set_slot(self._first["result"] + j, address(array))
 
     def _attend(self, attention: int) -> None:
         if attention & Attention.REVIEW:
