@@ -9,17 +9,8 @@ from needle.cli.main import main
 from needle.training.storage import read_tensors
 
 SMALL = (
-    "--epochs",
-    "4",
-    "--hidden",
-    "8",
-    "--blocks",
-    "1",
-    "--batch-size",
-    "16",
-    "--quiet",
-    "--eager",
-)
+    "--epochs", "4", "--hidden", "8", "--blocks", "1", "--batch-size", "16", "--quiet", "--eager",
+)  # fmt: skip
 
 
 def make_data(folder, count=80, dtype="float32"):

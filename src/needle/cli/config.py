@@ -55,7 +55,7 @@ class TrainConfig:
     hidden: int = option(100, "Width of the network.", click.IntRange(min=2))
     blocks: int = option(3, "Residual blocks.", click.IntRange(min=0))
     norm: str = choice("batch", ("batch", "layer"), "Normalisation.")
-    dropout: float = option(0.1, "Share of units dropped.", SHARE)
+    dropout: float = option(0.2, "Share of units dropped.", SHARE)
     optimizer: str = choice("adam", ("sgd", "adam", "adamw"), "sgd has momentum 0.9.")
     lr: float = option(0.01, "Learning rate, the largest of the schedule.", POSITIVE)
     schedule: str = choice(
@@ -64,7 +64,7 @@ class TrainConfig:
     weight_decay: float = option(0.0001, "L2 penalty; decoupled for adamw.", NOT_NEGATIVE)
     l1: float = option(0.0, "L1 penalty.", NOT_NEGATIVE)
     val_fraction: float = option(
-        0.1,
+        0.2,
         "Part of the training images that chooses the best epoch; 0: the last one is taken.",
         SHARE,
     )
