@@ -169,7 +169,9 @@ def test_a_warning_names_the_value_that_keeps_changing(jit):
             config["power"] = i
             f(x)
     config["power"] = 8
-    with pytest.warns(UserWarning, match=r"traced 8 more times, 8 of them because of config\['power'\]"):
+    with pytest.warns(
+        UserWarning, match=r"traced 8 more times, 8 of them because of config\['power'\]"
+    ):
         f(x)
     config["power"] = 9
     with warnings.catch_warnings():
@@ -328,7 +330,9 @@ def test_other_draws_are_an_error_that_names_the_next_op(jit, draw):
     ],
 )
 def test_uses_of_values_are_errors_at_the_users_line(jit, use, what):
-    with pytest.raises(TraceError, match=f"(?s){what}.*traced.*test_jit_semantics_inputs.*debug_print"):
+    with pytest.raises(
+        TraceError, match=f"(?s){what}.*traced.*test_jit_semantics_inputs.*debug_print"
+    ):
         jit(use)(ndl.Tensor(X))
 
 
@@ -338,9 +342,7 @@ def test_print_shows_what_is_known(jit, capsys):
         return t
 
     jit(f)(ndl.Tensor(X))
-    assert capsys.readouterr().out == (
-        "traced float32[6, 4] needle.Tensor(traced float32[6, 4])\n"
-    )
+    assert capsys.readouterr().out == ("traced float32[6, 4] needle.Tensor(traced float32[6, 4])\n")
 
 
 def test_debug_print_prints_at_each_call(jit, capsys):
@@ -368,5 +370,3 @@ def test_an_unknown_function_is_an_error_that_names_it(jit):
 
     with pytest.raises(TraceError, match=r"np\.add\.at is not traced.*use ops\.scatter_add"):
         jit(lambda x: Added()(x))(X)
-
-

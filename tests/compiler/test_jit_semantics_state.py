@@ -76,7 +76,9 @@ def test_eager_step_in_between_is_seen(jit):
 
 def make_step(_, kind=optim.Adam):
     np.random.seed(7)
-    model = nn.Sequential(nn.Linear(3, 4, bias=False), nn.BatchNorm1d(4), nn.ReLU(), nn.Linear(4, 1))
+    model = nn.Sequential(
+        nn.Linear(3, 4, bias=False), nn.BatchNorm1d(4), nn.ReLU(), nn.Linear(4, 1)
+    )
     opt = kind(model.parameters(), lr=0.05)
 
     def step(x):
@@ -502,7 +504,9 @@ def test_index_out_of_range_raises_as_eager_and_changes_nothing(jit):
     step(X, good)
     before = {k: v.copy() for k, v in model.state_dict().items()}
     moments = {k: np.copy(v) for k, v in opt.state_dict().items()}
-    with pytest.raises(IndexRangeError, match="one_hot: expected labels from 0 to 3, got 4") as jit_error:
+    with pytest.raises(
+        IndexRangeError, match="one_hot: expected labels from 0 to 3, got 4"
+    ) as jit_error:
         step(X, bad)
     with pytest.raises(IndexRangeError) as eager_error:
         loss_fn(model(X), bad)

@@ -111,15 +111,20 @@ def _arc(x: Node) -> Node:
     return t.unary("sqrt", t.binary("mul", t.binary("sub", one, x), t.binary("add", one, x)))
 
 
-def _sinh(sign: str) -> Rule:
+def _hyperbolic(combine: str) -> Rule:
+    """(e^|x| - e^-|x|) / 2 or the sum, by squares of e^(|x|/2), which overflows no earlier."""
+
     def rule(x: Node) -> Node:
-        if sign == "add":
-            half = t.binary("mul", t.unary("exp", t.unary("abs", x)), t.like(0.5, x))
-            return t.binary("add", half, t.binary("div", t.like(0.25, x), half))
-        e = t.unary("expm1", t.unary("abs", x))
-        big = t.binary("add", e, t.binary("div", e, t.binary("add", e, t.like(1, x))))
-        half = t.binary("mul", t.where(t.unary("isinf", e), e, big), t.like(0.5, x))
-        return t.where(t.compare("lt", x, t.like(0, x)), t.unary("neg", half), half)
+        size, half = t.unary("abs", x), t.like(0.5, x)
+        root = t.unary("exp", t.binary("mul", size, half))
+        grows = t.binary("mul", t.binary("mul", half, root), root)
+        large = t.binary(combine, grows, t.binary("div", t.binary("div", half, root), root))
+        if combine == "add":
+            return large
+        e = t.unary("expm1", size)  # exact for small x, where the difference would cancel
+        small = t.binary("add", e, t.binary("div", e, t.binary("add", e, t.like(1, x))))
+        small = t.binary("mul", small, half)
+        return _copysign(t.where(t.compare("lt", size, t.like(1, x)), small, large), x)
 
     return rule
 
@@ -170,8 +175,8 @@ RULES: dict[str, Rule] = {
     "arctan": lambda x: t.binary("atan2", x, t.like(1, x)),
     "arcsin": lambda x: t.binary("atan2", x, _arc(x)),
     "arccos": lambda x: t.binary("atan2", _arc(x), x),
-    "sinh": _sinh("sub"),
-    "cosh": _sinh("add"),
+    "sinh": _hyperbolic("sub"),
+    "cosh": _hyperbolic("add"),
     **{name: _rounding(name) for name in ["floor", "ceil", "trunc", "rint"]},
     "logical_not": lambda x: t.unary("not", _truth(x)),
     "invert": _unary("not"),
