@@ -35,7 +35,9 @@ def _compare(a: Any, b: Any, tolerance: Tolerance | None, name: str) -> None:
         _keys_agree(a, b, name)
         for key in a:
             _compare(a[key], b[key], tolerance, f"{name}[{key!r}]")
-    elif any(isinstance(x, list | tuple | TensorTuple) for x in (a, b)) and len(a) == len(b):
+    elif all(isinstance(x, list | tuple | TensorTuple) for x in (a, b)):
+        if len(a) != len(b):
+            raise AssertionError(f"{name}: length {len(a)} against {len(b)}")
         for i, (x, y) in enumerate(zip(a, b, strict=True)):
             _compare(x, y, tolerance, f"{name}[{i}]")
     else:

@@ -25,7 +25,7 @@ def gradcheck(
     random weighting of the outputs; integers and booleans are held constant. A leaf Tensor that
     requires a gradient is used as it is, so that parameters of a module may be inputs; everything
     else is copied. With `order=2`, the gradients themselves are differentiated and checked too, by
-    the inputs and by `out_grad`. NumPy's random state is the same at each evaluation.
+    the inputs and by `out_grad`. NumPy's random state is the same at each evaluation and after.
 
     Errors: AssertionError that shows op, input, element, analytic and numeric value; DtypeError
     where something is not float64.
@@ -38,16 +38,23 @@ def gradcheck(
     """
     if order not in (1, 2):
         raise ArgumentError(f"gradcheck: expected order 1 or 2, got {order!r}")
-    tensors = [_leaf(i, x) for i, x in enumerate(inputs)]
+    tensors, state = [_leaf(i, x) for i, x in enumerate(inputs)], np.random.get_state()
     if not any(x.requires_grad for x in tensors):
         raise ArgumentError("gradcheck: expected at least one floating input, got none")
-    held = _Held(f, tensors)
+    try:
+        _check_orders(_Held(f, tensors), order, eps, atol, rtol)
+    finally:
+        np.random.set_state(state)
+
+
+def _check_orders(held: _Held, order: int, eps: float, atol: float, rtol: float) -> None:
     weights = [_weight(y.shape, seed) for seed, y in enumerate(held.outputs())]
-    names = [f"input {i}" for i in range(len(tensors))]
+    names = [f"input {i}" for i in range(len(held.leaves))]
     _check(held, weights, names, eps, atol, rtol)
     if order == 2:
         names += [f"out_grad {i}" if len(weights) > 1 else "out_grad" for i in range(len(weights))]
-        gradients = _Held(held.gradients, tensors + weights, f"gradient of {held.name}")
+        name = f"gradient of {held.name}"
+        gradients = _Held(held.gradients, [*held.leaves, *weights], name)
         again = [_weight(y.shape, 100 + seed) for seed, y in enumerate(gradients.outputs())]
         _check(gradients, again, names, eps, atol, rtol)
 
