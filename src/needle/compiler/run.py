@@ -187,10 +187,11 @@ class BoundProgram:
             for at, (k, _) in self._in_place.items():
                 if _references(self._state, k) > self._state_limits[k]:
                     self._use(at, aligned_copy(arrays[at]))
-        if [*map(sys.getrefcount, self._results)] != self._result_limits:
-            for k, limit in enumerate(self._result_limits):
-                if _references(self._results, k) > limit:
-                    self._renew(k)
+        counts = [*map(sys.getrefcount, self._results)]
+        if counts != self._result_limits:
+            more = map(operator.gt, counts, self._result_limits)
+            for k in [*compress(range(len(counts)), more)]:
+                self._renew(k)
 
     def _take(self, i: int, array: np.ndarray) -> None:
         """Bind an array that was not there at the last call."""
