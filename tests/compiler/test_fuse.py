@@ -167,3 +167,7 @@ def test_long_reductions_to_few_elements_are_shared_out(shape, axes):
     total, top = run_plain(graph, [array])
     np.testing.assert_allclose(total, (array.astype("float64") ** 2).sum(axes), rtol=3e-6)
     np.testing.assert_array_equal(top, array.max(axes))
+
+
+def test_cross_entropy_of_many_classes_is_one_kernel_too():
+    assert kernels("log_softmax_loss", n=64, k=3000) == 1

@@ -51,13 +51,15 @@ def fuse(graph: Graph, tied: Iterable[Node] = (), *, fusing: bool = True) -> Fus
     """
     places = {node: k for k, node in enumerate(graph.outputs)}
     marked = [places[node] for node in tied]
-    graph = fuse_cross.widened(graph)
-    fuser = _fused(graph, [graph.outputs[k] for k in marked], fusing)
+    fuser = _fused(graph, tied, fusing)
     for _ in range(CROSSING_ROUNDS if fusing else 0):
         found = fuse_cross.crossings(fuser.groups)
         if not found:
             break
         graph = fuse_cross.split(graph, found)
+        fuser = _fused(graph, [graph.outputs[k] for k in marked], fusing)
+    if fuse_cross.is_long(graph):
+        graph = fuse_cross.widened(graph)
         fuser = _fused(graph, [graph.outputs[k] for k in marked], fusing)
     groups = list(fuser.groups.alive())
     kept = fuse_memory.kept_nodes(fuser.groups, graph, recompute=fusing)

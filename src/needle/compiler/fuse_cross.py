@@ -119,6 +119,11 @@ def chunk_of(rows: int, columns: int) -> int:
     return -(-rows // (blocks + blocks % 2 if blocks > 1 else 1))
 
 
+def is_long(graph: Graph) -> bool:
+    """Whether `widened` would change the graph."""
+    return any(_in_two(node) for node in graph.nodes())
+
+
 def widened(graph: Graph) -> Graph:
     """The graph with long reductions to few elements in two steps, for all threads to share."""
     return rebuild(graph, lambda node: _in_two(node) or node)

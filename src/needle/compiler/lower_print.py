@@ -56,13 +56,13 @@ class _Text:
         for reductions, stores in self.writer.phases:
             yield from self._sweep(reductions, stores, len(axes))
         for store in self.nest.stores:
-            if not self.writer._inside(store):
-                yield from self._computed(self.writer._closure([store.value]), 1, len(axes))
+            if not self.writer.inside(store):
+                yield from self._computed(self.writer.closure([store.value]), 1, len(axes))
                 yield self._store(store, len(axes))
 
     def _sweep(self, reductions: list[int], stores: list[Store], level: int) -> Iterator[str]:
         operands = [self.nest.instructions[r].args[0] for r in reductions]
-        needed = self.writer._closure([*operands, *(store.value for store in stores)])
+        needed = self.writer.closure([*operands, *(store.value for store in stores)])
         yield from self._computed(needed, 1, level)
         before = set(self.written)
         for depth, axis in enumerate(self.writer.sweeps):

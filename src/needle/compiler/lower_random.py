@@ -30,12 +30,12 @@ def draw_run(
         body = b.module.function(
             name, parameters, returns=f"<{width} x i32>", attributes="noinline"
         )
-        body.ret(_run(body, width, *body.arguments, aligned))
+        body.ret(_run(body, width, aligned, *body.arguments))
     bits = b.call(name, [key, b.const(stream, "uint64"), first], "uint32", width)
     return bits if kind == "bits" else _uniform(b, bits)
 
 
-def _run(b: Builder, width: int, key: Value, stream: Value, first: Value, aligned: bool) -> Value:
+def _run(b: Builder, width: int, aligned: bool, key: Value, stream: Value, first: Value) -> Value:
     """The words of the blocks that begin in the run, interleaved and shifted to its start."""
     blocks = width // 4
     start = b.shr(first, 2)
