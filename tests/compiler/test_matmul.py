@@ -133,6 +133,17 @@ def test_bits_depend_on_neither_split_nor_ranges_nor_tiles(shape, transpose_b):
     assert len(outcomes) == 1
 
 
+def part_of(plan: MatMulPlan, block: int) -> tuple[int, slice, slice]:
+    """The matrix, rows and columns that a block computes."""
+    matrix, place = divmod(block, plan.blocks_per_matrix)
+    if plan.split == "columns":
+        width = plan.panels_per_block * plan.panel_columns
+        return matrix, slice(None), slice(place * width, (place + 1) * width)
+    tiles = place * plan.tiles_per_block, (place + 1) * plan.tiles_per_block
+    first, last = (tile * plan.height - max(0, tile - plan.tall_tiles) for tile in tiles)
+    return matrix, slice(first, last), slice(None)
+
+
 @pytest.mark.parametrize("split", ["rows", "columns"])
 @pytest.mark.parametrize("batch", [1, 3, 50])
 def test_a_block_writes_its_rows_and_columns_and_nothing_else(split, batch):
@@ -141,18 +152,14 @@ def test_a_block_writes_its_rows_and_columns_and_nothing_else(split, batch):
     a, right = operands(plan, 3)
     written = np.zeros((batch, 46, 90), int)
     for block in range(plan.blocks):
-        matrix = block // plan.blocks_per_matrix
-        rows, columns = plan.rows_of(block), plan.columns_of(block)
-        written[matrix, rows.start : rows.stop, columns.start : columns.stop] += 1
+        written[part_of(plan, block)] += 1
     assert (written == 1).all()
     for block in {0, plan.blocks // 2, plan.blocks - 1}:
         got = product(plan, host(), a, right)
         part = partial(plan, a, right, block)
         changed = part != UNTOUCHED
-        rows, columns = plan.rows_of(block), plan.columns_of(block)
         inside = np.zeros_like(changed)
-        matrix = block // plan.blocks_per_matrix
-        inside[matrix, rows.start : rows.stop, columns.start : columns.stop] = True
+        inside[part_of(plan, block)] = True
         assert np.array_equal(changed, inside) and np.array_equal(part[inside], got[inside])
 
 

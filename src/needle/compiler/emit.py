@@ -132,7 +132,7 @@ class Builder(Arithmetic):
 
     def address(self, pointer: Value, index: Value | int, dtype: str) -> Value:
         """The pointer to element ``index``."""
-        index = self._index(index)
+        index = self.index(index)
         if index.literal == 0:
             return pointer
         kind = llvm_type(dtype, memory=True)
@@ -194,7 +194,8 @@ class Builder(Arithmetic):
             return min(count, width)
         return self.compare("lt", self.lanes(width), self.splat(count, width))
 
-    def _index(self, index: Value | int) -> Value:
+    def index(self, index: Value | int) -> Value:
+        """An index as a value."""
         return index if isinstance(index, Value) else self.const(index, "int64")
 
     def _plain_load(self, at: Value, dtype: str, width: int) -> Value:
@@ -248,7 +249,7 @@ class Builder(Arithmetic):
         One known turn becomes straight code. Without a known count of at least one the loop is
         guarded, and ``results`` are the initial values if it never runs.
         """
-        start, stop, carry = self._index(start), self._index(stop), tuple(carry)
+        start, stop, carry = self.index(start), self.index(stop), tuple(carry)
         turns = _known_turns(start, stop, step)
         if turns == 1:
             yield (loop := Loop(start, carry, carry))

@@ -129,26 +129,6 @@ class MatMulPlan:
         elements = self.packed_elements + self.stage_rows * self.panel_columns
         return -(-elements * ITEM_BYTES[self.dtype] // 64) * 64
 
-    def first_row(self, tile: int) -> int:
-        """The row a tile begins with; ``first_row(tiles)`` is m."""
-        return tile * self.height - max(0, tile - self.tall_tiles)
-
-    def rows_of(self, block: int) -> range:
-        """Rows of its matrix that a block computes."""
-        if self.split == "columns":
-            return range(self.m)
-        tile = block % self.blocks_per_matrix * self.tiles_per_block
-        last = min(tile + self.tiles_per_block, self.tiles)
-        return range(self.first_row(tile), self.first_row(last))
-
-    def columns_of(self, block: int) -> range:
-        """Columns of its matrix that a block computes."""
-        if self.split == "rows":
-            return range(self.n)
-        width = self.panels_per_block * self.panel_columns
-        start = block % self.blocks_per_matrix * width
-        return range(start, min(start + width, self.n))
-
 
 def plan_matmul(
     target: Target,
@@ -168,8 +148,8 @@ def plan_matmul(
 
     >>> from needle.compiler.target import named
     >>> plan = plan_matmul(named("skylake-avx512"), 50, 100, 784, "float32")
-    >>> plan.lanes, plan.panels, plan.tiles, [len(plan.rows_of(i)) for i in range(plan.blocks)]
-    (16, 2, 9, [6, 6, 6, 6, 6, 5, 5, 5, 5])
+    >>> plan.lanes, plan.panels, plan.height, plan.tiles, plan.tall_tiles, plan.blocks
+    (16, 2, 6, 9, 5, 9)
     """
     lanes = target.lanes(dtype)
     height, vectors = _tile_shape(target, m, -(-n // lanes), k)

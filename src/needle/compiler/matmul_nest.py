@@ -31,10 +31,10 @@ def emit_matmul(
     packed, stage = scratch, b.address(scratch, plan.packed_elements, plan.dtype)
 
     def matrix(batch: Index, first: Value, last: Value) -> None:
-        offset = [_index(b, batch) * size for size in (plan.m * plan.k, plan.k * plan.n)]
+        offset = [b.index(batch) * size for size in (plan.m * plan.k, plan.k * plan.n)]
         nest = Nest(
             b, plan, b.address(a, offset[0], plan.dtype), b.address(right, offset[1], plan.dtype),
-            c, packed, stage, _index(b, batch) * plan.m, epilogue,
+            c, packed, stage, b.index(batch) * plan.m, epilogue,
         )  # fmt: skip
         _blocks(nest, first, last)
 
@@ -44,10 +44,6 @@ def emit_matmul(
     with b.loop(b.div(begin, per), b.div(end + (per - 1), per)) as loop:
         start = loop.index * per
         matrix(loop.index, b.maximum(begin - start, 0), b.minimum(end - start, per))
-
-
-def _index(b: Builder, value: Index) -> Value:
-    return value if isinstance(value, Value) else b.const(value, "int64")
 
 
 def _blocks(nest: Nest, first: Value, last: Value) -> None:
@@ -64,7 +60,7 @@ def _blocks(nest: Nest, first: Value, last: Value) -> None:
     high = b.minimum(last * plan.panels_per_block, plan.panels)
     for start in range(0, plan.tiles, _stage_tiles(plan)):
         stop = min(start + _stage_tiles(plan), plan.tiles)
-        _panel_range(nest, low, high, _index(b, start), _index(b, stop))
+        _panel_range(nest, low, high, b.index(start), b.index(stop))
 
 
 def _stage_tiles(plan: MatMulPlan) -> int:
@@ -75,7 +71,7 @@ def _tile_range(nest: Nest, first: Value, last: Value) -> None:
     b, plan = nest.b, nest.plan
     start = first * plan.tiles_per_block
     stop = b.minimum(last * plan.tiles_per_block, plan.tiles)
-    _panel_range(nest, _index(b, 0), _index(b, plan.panels), start, stop)
+    _panel_range(nest, b.index(0), b.index(plan.panels), start, stop)
 
 
 def _panel_range(nest: Nest, low: Value, high: Value, start: Value, stop: Value) -> None:
@@ -83,14 +79,14 @@ def _panel_range(nest: Nest, low: Value, high: Value, start: Value, stop: Value)
     b, plan = nest.b, nest.plan
     whole = plan.n // plan.panel_columns
     if whole:
-        inside = _index(b, whole) if high.literal is not None else b.minimum(high, whole)
+        inside = b.index(whole) if high.literal is not None else b.minimum(high, whole)
         with b.loop(low, inside) as loop:
             panel = Panel(loop.index * plan.panel_columns, plan.vectors, None)
             _panel(nest, panel, start, stop)
     rest = plan.n - whole * plan.panel_columns
     if rest:
         lanes = rest % plan.lanes or None
-        panel = Panel(_index(b, whole * plan.panel_columns), -(-rest // plan.lanes), lanes)
+        panel = Panel(b.index(whole * plan.panel_columns), -(-rest // plan.lanes), lanes)
         with b.loop(b.maximum(low, whole), high):
             _panel(nest, panel, start, stop)
 
@@ -128,7 +124,7 @@ def _tile(
     row = tile * plan.height
     if plan.tall_tiles < plan.tiles and height < plan.height:
         row = row - (tile - plan.tall_tiles)
-    kept = place * (plan.height * plan.panel_columns) if plan.k_blocks > 1 else _index(b, 0)
+    kept = place * (plan.height * plan.panel_columns) if plan.k_blocks > 1 else b.index(0)
     stage = b.address(nest.stage, kept, plan.dtype)
     first = _first_sums(nest, panel, stage, height, k0)
     sums = _accumulate(nest, panel, row, height, k0, terms, first)
