@@ -49,6 +49,13 @@ def test_gradcheck_shows_op_input_element_and_both_values():
     assert analytic / numeric == pytest.approx(1.5)
 
 
+def test_gradcheck_of_one_element_shows_the_gradient_itself():
+    with pytest.raises(
+        AssertionError, match=r"Wrong, input 0, element \[0\]: analytic 6, numeric 4"
+    ):
+        gradcheck(Wrong(first=3.0), np.array([2.0]))
+
+
 def test_gradcheck_finds_one_wrong_element():
     wrong = np.array([[1.0, 1.0], [1.0, 1.001]])
 
