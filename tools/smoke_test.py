@@ -38,6 +38,7 @@ def main() -> None:
             [*command, "train", *options], capture_output=True, text=True, check=False
         )
         assert done.returncode == 0 and "test accuracy 0." in done.stdout, done
+        assert "eagerly" not in done.stderr, done  # llvmlite is there and the step compiles
     print(f"smoke test: numpy {np.__version__}, accuracy {accuracy:.3f}")
 
 

@@ -114,6 +114,14 @@ def test_without_llvmlite_there_is_one_clear_signal(monkeypatch):
     assert native.llvm() is native.llvm()
 
 
+def test_an_llvmlite_too_old_for_our_code_counts_as_none(monkeypatch):
+    monkeypatch.setattr("llvmlite.binding.llvm_version_info", (15, 0, 7))
+    native.llvm.cache_clear()
+    with pytest.raises(NativeUnavailable, match=r"0\.45 or later is needed.* running eagerly"):
+        native.llvm()
+    native.llvm.cache_clear()
+
+
 def test_importing_the_compiler_loads_no_llvm():
     code = (
         "import sys, needle.compiler.run, needle.compiler.cache, needle.compiler.pool;"

@@ -38,7 +38,8 @@ def llvm() -> Any:
     try:
         import llvmlite.binding as binding
 
-        binding.create_lljit_compiler  # noqa: B018  (llvmlite >= 0.42)
+        if binding.llvm_version_info < (20,):  # older ones do not know the type `ptr`
+            raise ImportError("version 0.45 or later is needed")
         binding.initialize_native_target()
         binding.initialize_native_asmprinter()
     except (ImportError, OSError, AttributeError, RuntimeError) as error:
