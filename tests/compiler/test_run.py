@@ -1,3 +1,8 @@
+import _thread
+import signal
+import threading
+import time
+
 import numpy as np
 import pytest
 
@@ -235,6 +240,49 @@ def test_arrays_of_another_kind_are_refused(wrong):
         bound.call([wrong, slot[0]], [1.0])
     slot = bound.call([np.ones(64, "float32"), slot[0]], [1.0])
     np.testing.assert_array_equal(slot[0], 2)
+
+
+@pytest.fixture
+def interrupts():
+    """Raises KeyboardInterrupt every 2 ms, only while the list it gives is not empty."""
+    armed, stop = [], threading.Event()
+
+    def handle(number, frame):
+        if armed:
+            armed.clear()
+            raise KeyboardInterrupt
+
+    def disturb():
+        while not stop.wait(0.002):
+            _thread.interrupt_main()
+
+    before = signal.signal(signal.SIGINT, handle)
+    disturber = threading.Thread(target=disturb)
+    disturber.start()
+    yield armed
+    stop.set()
+    disturber.join()
+    signal.signal(signal.SIGINT, before)
+
+
+def test_an_interrupt_comes_before_or_after_a_whole_run(interrupts):
+    bound = load(saxpy_program(400, times=50))
+    x = np.ones(400 * 64, "float32")
+    slot = bound.call([x, np.zeros_like(x)], [1.0])
+    seen = {False: 0, True: 0}
+    limit = time.monotonic() + 20
+    while seen[True] < 5 and time.monotonic() < limit:
+        runs, before = bound.runs, float(slot[0][0])
+        try:
+            interrupts.append("armed")
+            slot = bound.call([x, slot[0]], [1.0])
+            interrupts.clear()
+        except KeyboardInterrupt:
+            ran = bound.runs != runs
+            seen[ran] += 1
+            slot = bound.outputs() if ran else slot
+            assert np.unique(slot[0]) == [before + 50 * ran]
+    assert seen[True] == 5
 
 
 def test_programs_share_one_arena_that_grows():

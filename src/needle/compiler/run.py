@@ -94,6 +94,7 @@ class BoundProgram:
         self._pointers = aligned((len(relocations),), "int64")
         self._words = aligned((len(Word),), "int64")
         self._words[:] = 0
+        self._read_word = self._words.data.__getitem__
         self._block = address(self._words)
         for word, block in (
             (Word.STEPS, self._steps),
@@ -144,12 +145,24 @@ class BoundProgram:
         """How many threads the last call ran on."""
         return int(self._words[Word.USED])
 
+    @property
+    def runs(self) -> int:
+        """How many runs have come to their end: all their state is written."""
+        return self._read_word(Word.RUNS)
+
+    def outputs(self) -> list[np.ndarray]:
+        """What the last call returned, or would have returned but for an interrupt."""
+        return self._outputs.copy()  # type: ignore[return-value]
+
     def vouch(self, output: int, references: int) -> None:
         """Let `references` more references to a result not keep it from being overwritten."""
         self._result_limits[self._result_at.index(output)] = _own_references() + 1 + references
 
     def call(self, arrays: Sequence[np.ndarray], numbers: Sequence[float] = ()) -> list[np.ndarray]:
         """Run the program once on its array inputs and number inputs, each in order.
+
+        A KeyboardInterrupt may come before the run or after it, never inside: `runs` tells which,
+        and `outputs` what it would have returned.
 
         Raises: IndexRangeError when an index was out of range, NeedleError when an array is not as
         the program expects it; no state has changed then.
@@ -165,7 +178,7 @@ class BoundProgram:
             attention = pool.run(self._block)
             if attention:
                 self._attend(attention)
-            return self._outputs.copy()  # type: ignore[return-value]
+            return self.outputs()
 
     def _prepare(self, pool: pools.Pool) -> None:
         """Take up a new pool, changed settings or a larger arena."""
