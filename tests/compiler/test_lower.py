@@ -1,10 +1,15 @@
+import re
+
 import numpy as np
 import pytest
 
 from needle import settings
 from needle.compiler.interpret import interpret
+from needle.compiler.native import assembly
 from needle.compiler.plan import compile_graph
 from needle.compiler.run import load
+from needle.compiler.simplify import simplify
+from needle.compiler.target import named
 from needle.errors import IndexRangeError
 from tests.compiler import building as g
 from tests.compiler.compiled import run_compiled, run_plain, run_unfused, state_inputs
@@ -160,3 +165,33 @@ def test_matrix_product_of_a_matrix_with_itself(rng):
     node = g.input_node(0, "x", x.shape, x.dtype)
     graph = g.Graph((node,), (g.unary("neg", g.matmul(node, node, True, False)),))
     np.testing.assert_allclose(run_plain(graph, [x])[0], -(x.T @ x), rtol=1e-4, atol=1e-4)
+
+
+VECTORS = {
+    "haswell": (r"\bymm", r"vmovss|vinsertps|vpinsr"),
+    "skylake-avx512": (r"\bzmm", r"vmovss|vinsertps|vpinsr"),
+    "neoverse-n1": (r"\.4s\b|\bq\d+", r"ld1\t\{ v\d+\.s \}\[|\bldr\ts\d+"),
+    "apple-m1": (r"\.4s\b|\bq\d+", r"ld1\.s\t\{|\bldr\ts\d+"),
+}
+
+
+@pytest.mark.parametrize("width", [128, 100])
+@pytest.mark.parametrize("name", sorted(VECTORS))
+def test_loops_are_vectors_on_every_target(name, width):
+    target = named(name)
+    graph = simplify(GRAPHS["layer_norm"](n=64, d=width))
+    text = assembly(compile_graph(graph, target=target).llvm_ir, target)
+    vectors, scalars = (len(re.findall(pattern, text)) for pattern in VECTORS[name])
+    assert vectors > 100
+    assert scalars <= 8, "lanes are loaded one by one"
+
+
+def test_a_chain_of_thousands_of_nodes_is_cut_into_equal_kernels():
+    x = g.input_node(0, "x", (8,), "float32")
+    y = x
+    for k in range(3000):
+        y = g.unary("neg", y) if k % 3 else g.add(y, x)
+    program = compile_graph(g.Graph((x,), (y,)))
+    assert len(program.kernels) <= 6
+    (result,) = load(program).call([np.ones(8, F4)])
+    np.testing.assert_array_equal(result, np.full(8, 1001, F4))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from needle.compiler.fuse_group import MOST_MEMBERS
 from needle.compiler.graph import Node
 from needle.compiler.lower import Lowered, bundled, with_tail
 from needle.compiler.lower_nest import NestWork
@@ -55,7 +56,8 @@ def _takes_tail(host: Lowered, tail: Lowered) -> bool:
     """Whether a kernel can end with some work: each buffer must be one pointer to both."""
     slots = {*host.slots, *tail.slots}
     one_each = len({node for node, _ in slots}) == len(slots)
-    return isinstance(host.work, NestWork | Tailed) and not host.state and one_each
+    small = len(host.members) + len(tail.members) <= 2 * MOST_MEMBERS
+    return isinstance(host.work, NestWork | Tailed) and not host.state and one_each and small
 
 
 def ordered(lowered: Sequence[Lowered]) -> list[Lowered]:
