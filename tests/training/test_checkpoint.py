@@ -136,6 +136,19 @@ def test_another_model_is_refused_and_unchanged(tmp_path):
     assert arrays(model) == before
 
 
+def test_another_schedule_is_refused_and_nothing_changes(tmp_path):
+    trained(2, schedule=step, callbacks=[Checkpoint(tmp_path / "c")])
+    model = network(seed=8)
+    optimizer = ndl.optim.Adam(model.parameters(), lr=0.25)
+    lr_scheduler.LinearLR(optimizer)  # sets its first rate, as the one inside `trained` will
+    before = arrays(model, optimizer)
+    optimizer.lr = 0.25
+    with pytest.raises(StateDictError, match=r"LinearLR: missing: .*step_size"):
+        trained(1, model=model, optimizer=optimizer, schedule=lr_scheduler.LinearLR,
+                callbacks=[Checkpoint(tmp_path / "c")])  # fmt: skip
+    assert arrays(model, optimizer) == before
+
+
 def test_files_that_are_no_checkpoint_are_named(tmp_path):
     ndl.save(tmp_path / "model", network())
     with pytest.raises(DataError, match="not a checkpoint of this run: no _optimizer, _random"):

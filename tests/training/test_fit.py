@@ -221,6 +221,33 @@ def test_the_end_is_told_and_modes_restored_after_an_error(error):
     assert [m.training for m in model.modules] == [True, False, True]
 
 
+def test_a_model_in_evaluation_mode_is_trained_in_training_mode_and_given_back():
+    model = network().eval()
+    assert arrays(trained(model=model)[0]) == arrays(trained()[0])
+    assert not any(module.training for _, module in model.named_modules())
+
+
+def test_a_parameter_that_a_step_does_not_use_keeps_still_in_it():
+    class Once(nn.Linear):
+        def __init__(self):
+            super().__init__(5, 3)
+            self.extra, self.calls = nn.Parameter(ndl.zeros(3)), 0
+
+        def forward(self, x):
+            self.calls += 1
+            y = super().forward(x)
+            return y + self.extra if self.calls == 1 else y
+
+    class Keep(Callback):
+        def after_step(self, run):
+            kept.append(run.model.extra.numpy().tolist())
+
+    model, kept = Once(), []
+    still = ndl.optim.SGD(model.parameters(), lr=0.1)
+    trained(1, model=model, optimizer=still, callbacks=[Keep()])
+    assert kept[0] == kept[1] == kept[2] != [0, 0, 0]
+
+
 def test_no_epochs_change_nothing():
     model = network()
     before = arrays(model)

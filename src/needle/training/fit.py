@@ -59,7 +59,7 @@ def fit(
     [1, 2]
     """
     loader = as_loader(data, batch_size, shuffle=True)
-    val_loader = None if val is None else as_loader(val, batch_size)
+    val_loader = None if val is None else as_loader(val, max(batch_size, 256))
     run = Run(model, optimizer, schedule, early_stopping, epochs, len(loader.dataset))
     listeners = [*callbacks, *([Progress()] if progress else [])]
 
