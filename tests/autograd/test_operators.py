@@ -73,6 +73,9 @@ def test_which_nodes_operators_make():
         assert type(value.op) is kind
         assert len(value.inputs) == len(inputs)
         assert all(x is y for x, y in zip(value.inputs, inputs, strict=True))
+    for number in (np.float64(3), np.int64(3)):  # NumPy's numbers reach the ufunc first
+        assert type((number * a).op) is type((a * number).op) is ops.MulScalar
+        assert type((number + a).op) is ops.AddScalar
     assert (3 * a).op.scalar == 3 and (a - 1.5).op.scalar == -1.5
     assert type((a.reshape(1, 2) @ b.reshape(2, 1)).op) is ops.MatMul
 
@@ -111,7 +114,15 @@ def test_ops_can_be_called_as_classes():
 
 def test_results_of_constants_are_constants():
     c = ndl.Tensor([1.0], requires_grad=False)
-    for y in (c + 1, c * c, ops.exp(c), c[0], c.sum(), ops.add(np.ones(1), 2.0)):
+    for y in (
+        c + 1,
+        c * c,
+        ops.exp(c),
+        c[0],
+        c[ndl.Tensor([0, 0])],
+        c.sum(),
+        ops.add(np.ones(1), 2.0),
+    ):
         assert y.op is None and not y.requires_grad and tuple(y.inputs) == ()
     assert (c * ndl.Tensor([1.0])).requires_grad
 
