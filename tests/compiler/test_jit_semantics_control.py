@@ -328,3 +328,106 @@ def test_lazy_mode_inside_a_trace(jit, monkeypatch):
 
     eager = model(ndl.Tensor(X)).sum().item()
     np.testing.assert_allclose(jit(f)(ndl.Tensor(X)).item(), eager, rtol=1e-5)
+
+
+def test_an_interrupt_leaves_the_state_of_a_whole_step(monkeypatch):
+    p = nn.Parameter(init.zeros(4))
+    opt = optim.Adam([p], lr=1.0)
+
+    @ndl.jit
+    def step():
+        opt.reset_grad()
+        (p.sum() * -1.0).backward()
+        opt.step()
+
+    step(), step()
+    whole = p.numpy().copy()
+    call = step.latest.executable.call
+
+    def late(*args):
+        call(*args)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(step.latest.executable, "call", late)
+    with pytest.raises(KeyboardInterrupt):
+        step()
+    assert opt.t == 3 and (p.numpy() > whole).all()
+
+    def early(*args):
+        raise KeyboardInterrupt
+
+    whole = p.numpy().copy()
+    monkeypatch.setattr(step.latest.executable, "call", early)
+    with pytest.raises(KeyboardInterrupt):
+        step()
+    assert opt.t == 3
+    np.testing.assert_array_equal(p.numpy(), whole)
+
+
+@pytest.mark.skipif(not hasattr(__import__("os"), "fork"), reason="no fork on this platform")
+def test_a_fork_after_use_is_safe():
+    code = (
+        "import os, numpy as np, needle as ndl\n"
+        "f = ndl.jit(lambda x: (x * 2).sum())\n"
+        "x = ndl.Tensor(np.ones(100000))\n"
+        "print(f(x), flush=True)\n"
+        "child = os.fork()\n"
+        "if child == 0:\n"
+        "    print(f(x), flush=True)\n"
+        "    os._exit(0)\n"
+        "assert os.waitpid(child, 0)[1] == 0\n"
+        "print(f(x))\n"
+    )
+    assert run_python(code).stdout == "200000.0\n200000.0\n200000.0\n"
+
+
+def test_a_function_without_results(jit):
+    f = jit(lambda x: None)
+    assert f(X) is None and f(X) is None
+
+
+def test_static_with_unnamed_arguments_is_an_error():
+    with pytest.raises(ValueError, match="no argument named n"):
+        ndl.jit(lambda x: x, static=("n",))(X)
+    with pytest.raises(ValueError, match="`xs` has none"):
+        ndl.jit(lambda *xs, n=1: xs[0], static=("n",))(X)
+
+
+def test_unused_host_draws_keep_the_stream_in_order(jit):
+    def f(x):
+        init.rand(3)
+        return x * init.rand(1)
+
+    np.random.seed(0)
+    expected = f(ndl.Tensor([1.0])).item()
+    np.random.seed(0)
+    np.testing.assert_allclose(jit(f, random="numpy")(ndl.Tensor([1.0])).item(), expected)
+
+
+def test_clipping_and_every_schedule_inside_a_step(jit):
+    kinds = [
+        lambda opt: optim.lr_scheduler.StepLR(opt, 2),
+        lambda opt: optim.lr_scheduler.CosineAnnealingLR(opt, 10),
+        lambda opt: optim.lr_scheduler.LinearLR(opt, total_iters=3),
+        lambda opt: optim.lr_scheduler.OneCycleLR(opt, 0.1, 10),
+    ]
+    for make in kinds:
+        losses = []
+        for wrap in (lambda f: f, jit):
+            model = make_model()
+            opt = optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+            schedule = make(opt)
+
+            def step(x, model=model, opt=opt, schedule=schedule):
+                opt.reset_grad()
+                loss = (model(x) ** 2).sum()
+                loss.backward()
+                opt.clip_grad_norm(0.5)
+                optim.clip_grad_value(model.parameters(), 0.3)
+                opt.step()
+                schedule.step()
+                return loss
+
+            compiled = wrap(step)
+            losses.append([compiled(X).item() for _ in range(5)] + [opt.lr])
+        np.testing.assert_allclose(losses[1], losses[0], rtol=1e-4)

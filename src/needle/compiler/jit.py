@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import inspect
+import os
 import threading
-import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
+
+import numpy as np
 
 from needle import settings
 from needle.autograd.mode import mode
@@ -23,14 +26,25 @@ from needle.compiler.graph import Graph
 from needle.compiler.jit_call import GuardError, Variant
 from needle.compiler.jit_history import History
 from needle.compiler.jit_trace import StepTracer, trace
-from needle.compiler.state import State, discover
+from needle.compiler.state import OWN, State, discover
 from needle.compiler.trace import TracedArray
 from needle.errors import ArgumentError
 
 MOST_VARIANTS = 32
 """Programs that one function keeps; the one not used for longest is dropped."""
 
+_ARRAYS = (Tensor, np.ndarray)
 _lock = threading.RLock()  # one compiled call at a time
+
+
+def _renew_lock() -> None:
+    """In a forked child: the thread that held the lock does not exist here."""
+    global _lock
+    _lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
 
 
 class JitFunction:
@@ -50,7 +64,7 @@ class JitFunction:
         self._last: tuple[Any, Any, Any] = (self, None, None)  # state, key and variant of a call
         self._settings: settings.Settings | None = None
         self._eager, self._check = False, 0
-        self._bound: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
+        self._own_name = f"{OWN}{self.history.name}"
         functools.update_wrapper(self, function, updated=())
         self.compile = jit_native.compile_graph  # what makes an executable of a graph
 
@@ -69,10 +83,13 @@ class JitFunction:
         """Return the method of an instance, compiled for it alone."""
         if instance is None:
             return self
-        bound = self._bound.get(instance)
+        if mode.tracer is not None:
+            return self.function.__get__(instance, owner)
+        own = vars(instance)  # kept there, so that both die together
+        bound = own.get(self._own_name)
         if bound is None:
             method = self.function.__get__(instance, owner)
-            bound = self._bound[instance] = JitFunction(method, self.static, self.random)
+            bound = own[self._own_name] = JitFunction(method, self.static, self.random)
         return bound
 
     # ---- a call
@@ -129,29 +146,30 @@ class JitFunction:
         state = self._state
         if state is None or not state.holds():
             state = self._discover(signature.objects(parts))
-        known = state.index
-        shared: Any = tuple([known.get(id(x)) for x in leaves if isinstance(x, Tensor)])
-        if len(leaves) > 1:
-            first: dict[int, int] = {}
-            shared = (shared, tuple([first.setdefault(id(x), i) for i, x in enumerate(leaves)]))
+        ids = [id(x) for x in leaves if isinstance(x, _ARRAYS)]
+        shared = None
+        if len(ids) != len(set(ids)) or not state.index.keys().isdisjoint(ids):
+            first = {x: i for i, x in reversed([*enumerate(ids)])}
+            shared = tuple((state.index.get(x), first[x]) for x in ids)
         return leaves, (parts, shared, mode.grad_enabled), state
 
     def _named(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, tuple[Any, ...]]:
         """Give every argument its name, so that static ones are found."""
-        import inspect
-
         bound = inspect.signature(self.function).bind(*args, **kwargs)
         bound.apply_defaults()
-        unknown = self.static - bound.arguments.keys()
+        unknown = self.static - bound.signature.parameters.keys()
         if unknown:
             raise ArgumentError(f"jit: no argument named {', '.join(sorted(unknown))}")
-        named = {n: v for n, v in bound.arguments.items() if n in self.static}
-        for name in named:
-            del bound.arguments[name]
-        if bound.args:
-            positional = dict(zip(bound.arguments, bound.args, strict=False))
-            return {**positional, **bound.kwargs, **named}, ()
-        return {**bound.kwargs, **named}, ()
+        named: dict[str, Any] = {}
+        for name, value in bound.arguments.items():
+            kind = bound.signature.parameters[name].kind
+            if kind is inspect.Parameter.VAR_KEYWORD:
+                named.update(value)
+            elif kind in (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.VAR_POSITIONAL):
+                raise ArgumentError(f"jit: with static=, arguments have names; `{name}` has none")
+            else:
+                named[name] = value
+        return named, ()
 
     def _discover(self, roots: Sequence[Any]) -> State:
         """Walk the reachable state; where its like was seen before, that one is bound again."""

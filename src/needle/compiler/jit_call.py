@@ -30,8 +30,14 @@ class Call:
 
     __slots__ = ("arrays", "args", "leaves", "numbers", "out", "state", "values", "variant")
 
-    def __init__(self, variant: Variant, state: State, leaves: Sequence[Any], args: Any) -> None:
-        self.variant, self.state, self.leaves, self.args = variant, state, leaves, args
+    arrays: Any
+    args: Any
+    leaves: Sequence[Any]
+    numbers: Sequence[Any]
+    out: list[np.ndarray]
+    state: State
+    values: Sequence[Any]
+    variant: Variant
 
     def tensor(self, owner: Owner) -> Tensor:
         """Return a Tensor that existed before the call."""
@@ -109,15 +115,26 @@ class Variant:
         found = fetch.numbers(*where, key)
         if type(found) is int:
             raise GuardError(found)
-        call = Call(self, state, leaves, args)
+        trace, call = self.trace, Call()
+        call.variant, call.state, call.leaves, call.args = self, state, leaves, args
         call.values, call.numbers = found
         held = fetch.release(*where)
-        out = call.out = self._execute(call, fetch.arrays(*where))
-        del held
-        fetch.apply(*where, call, out)
-        for label, position in self.trace.prints:
+        runs = getattr(self.executable, "runs", 0)
+        try:
+            out = call.out = self._execute(call, fetch.arrays(*where))
+            del held
+            fetch.apply(*where, call, out)
+        except KeyboardInterrupt:
+            if getattr(self.executable, "runs", 0) != runs:  # leave the state of a whole step
+                call.out = self.executable.outputs()  # type: ignore[attr-defined]
+                fetch.apply(*where, call, call.out)
+            raise
+        for label, position in trace.prints:
             print(f"{label}{out[position]}")
-        return self.trace.result(call)
+        return trace.result(call)
+
+    def _finished(self) -> int:
+        return self.executable.finished
 
     def _execute(self, call: Call, arrays: list[np.ndarray]) -> list[np.ndarray]:
         call.arrays = arrays if self.trace.gradients else None

@@ -78,6 +78,15 @@ class Watched:
     def __init__(self, variant: Any) -> None:
         self.variant, self.executable = variant, variant.executable
 
+    @property
+    def finished(self) -> int:
+        """As the executable's."""
+        return self.executable.finished
+
+    def results(self) -> Any:
+        """As the executable's."""
+        return self.executable.results()
+
     def call(self, arrays: Any, numbers: Any = ()) -> Any:
         """Run the executable."""
         self.arrays, self.numbers = [a.copy() for a in arrays], numbers

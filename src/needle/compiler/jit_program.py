@@ -31,6 +31,13 @@ class Executable(Protocol):
     def call(self, arrays: Sequence[np.ndarray], numbers: Sequence[float] = ()) -> list[np.ndarray]:
         """Return the outputs for the array inputs and the number inputs, each in order."""
 
+    @property
+    def finished(self) -> int:
+        """A number that changes with each call that ran to its end."""
+
+    def results(self) -> list[np.ndarray]:
+        """Return the outputs of the last call."""
+
 
 Compile = Callable[[Graph, "dict[int, int]", "frozenset[int]"], Executable]
 
@@ -45,6 +52,12 @@ class Interpreted:
         numbers: frozenset[int] = frozenset(),
     ) -> None:
         self.graph, self.numbers = graph, numbers
+        self.finished = 0
+        self._results: list[np.ndarray] = []
+
+    def results(self) -> list[np.ndarray]:
+        """Return the outputs of the last call."""
+        return self._results
 
     def call(self, arrays: Sequence[np.ndarray], numbers: Sequence[float] = ()) -> list[np.ndarray]:
         """Run the interpreter; results never share memory with inputs."""
@@ -53,7 +66,9 @@ class Interpreted:
             np.asarray(next(figures), node.dtype) if i in self.numbers else next(values)
             for i, node in enumerate(self.graph.inputs)
         ]
-        return [np.array(x) for x in interpret(self.graph, given)]
+        self._results = [np.array(x) for x in interpret(self.graph, given)]
+        self.finished += 1
+        return self._results
 
 
 @dataclass(eq=False)
@@ -76,6 +91,8 @@ def wire(trace: Trace, outputs: Sequence[Node], tied: dict[int, Node]) -> Wiring
     later = [n for found in trace.gradients.values() if isinstance(found, tuple) for n in found[1]]
     used = {n for n in topological([*trace.outputs, *later]) if isinstance(n.primitive, Input)}
     used.update(tied.values())
+    draws = zip(recorder.inputs, recorder.origins, strict=True)
+    used.update(node for node, origin in draws if isinstance(origin, Draw))  # all, in order
     own = set(topological(outputs))
     new: dict[Node, Node] = {}
     origins: list[Any] = []

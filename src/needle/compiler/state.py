@@ -28,6 +28,8 @@ _PLAIN = (int, float, complex, str, bytes, bool, type(None), np.generic)
 _LIBRARIES = tuple(
     str(Path(p)) for p in (sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"))
 )
+OWN = "__needle_jit_"
+"""How attributes begin in which an instance keeps its compiled methods: no part of the state."""
 _NEEDLE = str(Path(__file__).resolve().parents[1])
 
 
@@ -77,7 +79,7 @@ class Holder:
             return [(name, self.target[name]) for name in self.names if name in self.target]
         if isinstance(self.target, list):
             return list(enumerate(self.target))
-        return list(self.target.items())
+        return [(key, x) for key, x in self.target.items() if not _is_own(key)]
 
     def slot(self, key: Any) -> str:
         """Return a slot's name for a message: `model.norm.running_mean`."""
@@ -158,6 +160,10 @@ def _joined(holders: list[Holder]) -> list[Holder]:
         space.names = (*(space.names or ()), *holder.names)
         space.apart |= holder.apart
     return result
+
+
+def _is_own(key: Any) -> bool:
+    return type(key) is str and key.startswith(OWN)
 
 
 def _whole(holder: Holder) -> bool:
