@@ -1,6 +1,3 @@
-import _thread
-import signal
-import threading
 import time
 
 import numpy as np
@@ -240,29 +237,6 @@ def test_arrays_of_another_kind_are_refused(wrong):
         bound.call([wrong, slot[0]], [1.0])
     slot = bound.call([np.ones(64, "float32"), slot[0]], [1.0])
     np.testing.assert_array_equal(slot[0], 2)
-
-
-@pytest.fixture
-def interrupts():
-    """Raises KeyboardInterrupt every 2 ms, only while the list it gives is not empty."""
-    armed, stop = [], threading.Event()
-
-    def handle(number, frame):
-        if armed:
-            armed.clear()
-            raise KeyboardInterrupt
-
-    def disturb():
-        while not stop.wait(0.002):
-            _thread.interrupt_main()
-
-    before = signal.signal(signal.SIGINT, handle)
-    disturber = threading.Thread(target=disturb)
-    disturber.start()
-    yield armed
-    stop.set()
-    disturber.join()
-    signal.signal(signal.SIGINT, before)
 
 
 def test_an_interrupt_comes_before_or_after_a_whole_run(interrupts):

@@ -1,0 +1,30 @@
+"""Fixtures of the compiler's tests."""
+
+import _thread
+import signal
+import threading
+
+import pytest
+
+
+@pytest.fixture
+def interrupts():
+    """Raises KeyboardInterrupt every 2 ms, only while the list it gives is not empty."""
+    armed, stop = [], threading.Event()
+
+    def handle(number, frame):
+        if armed:
+            armed.clear()
+            raise KeyboardInterrupt
+
+    def disturb():
+        while not stop.wait(0.002):
+            _thread.interrupt_main()
+
+    before = signal.signal(signal.SIGINT, handle)
+    disturber = threading.Thread(target=disturb)
+    disturber.start()
+    yield armed
+    stop.set()
+    disturber.join()
+    signal.signal(signal.SIGINT, before)
