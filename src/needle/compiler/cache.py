@@ -11,10 +11,13 @@ import contextlib
 import dataclasses
 import functools
 import hashlib
+import io
+import itertools
 import json
 import os
 import stat
 import sys
+import typing
 import zlib
 from collections.abc import Iterable, Iterator
 from importlib import metadata, resources
@@ -24,11 +27,11 @@ from typing import Any
 import numpy as np
 
 from needle import settings
-from needle.compiler.program import Buffer, Input, Kernel, Output, Program, Step
+from needle.compiler.program import Program
 from needle.compiler.target import Target, host
 from needle.files import atomic_write, user_cache_folder
 
-MAGIC = b"needle-1"
+MAGIC = b"needle-2"
 SUFFIX = ".program"
 LARGEST = 512 << 20
 """Bytes of entries beyond which the oldest are removed."""
@@ -122,15 +125,12 @@ def store(name: str, program: Program, objects: Iterable[bytes]) -> bool:
 
 
 def pack(program: Program, objects: list[bytes], name: str) -> bytes:
-    """The bytes of an entry: magic, hash of the rest, key, length of a JSON text, text, blobs."""
-    constants = [np.ascontiguousarray(constant) for constant in program.constants]
+    """The bytes of an entry: magic, hash of the rest, NumPy's archive of a JSON text and arrays."""
     head = dataclasses.asdict(dataclasses.replace(program, constants=()))
-    head["constants"] = [[str(c.dtype), list(np.shape(c))] for c in program.constants]
-    head["objects"] = [len(data) for data in objects]
-    text = zlib.compress(json.dumps(head).encode(), 1)
-    blobs = [*objects, *(constant.tobytes() for constant in constants)]
-    body = name.encode() + len(text).to_bytes(8, "little") + text + b"".join(blobs)
-    return MAGIC + hashlib.sha256(body).digest() + body
+    text = json.dumps(head | {"name": name, "objects": len(objects)})
+    blobs = [zlib.compress(text.encode(), 1), *objects]
+    np.savez(body := io.BytesIO(), *[np.frombuffer(x, np.uint8) for x in blobs], *program.constants)
+    return MAGIC + hashlib.sha256(body.getbuffer()).digest() + body.getbuffer()
 
 
 def unpack(data: bytes, name: str) -> tuple[Program, list[bytes]]:
@@ -141,49 +141,30 @@ def unpack(data: bytes, name: str) -> tuple[Program, list[bytes]]:
     body = memoryview(data)[40:]
     if data[:8] != MAGIC or data[8:40] != hashlib.sha256(body).digest():
         raise ValueError("cache: the entry is damaged")
-    if bytes(body[:64]) != name.encode():
+    with np.load(io.BytesIO(body), allow_pickle=False) as archive:
+        text, *arrays = (archive[key] for key in archive)
+    head = json.loads(zlib.decompress(text))
+    if head.pop("name") != name:
         raise ValueError("cache: the entry has another key")
-    size = int.from_bytes(body[64:72], "little")
-    head = json.loads(zlib.decompress(body[72 : 72 + size]))
-    rest = _Reader(body[72 + size :])
-    objects = [bytes(rest.take(length)) for length in head.pop("objects")]
-    constants = []
-    for dtype, shape in head.pop("constants"):
-        length = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
-        constants.append(np.frombuffer(rest.take(length), dtype).reshape(shape))
-    return _program(head, tuple(constants)), objects
+    count = head.pop("objects")
+    program = dataclasses.replace(_rebuilt(Program, head), constants=tuple(arrays[count:]))
+    return program, [array.tobytes() for array in arrays[:count]]
 
 
-class _Reader:
-    """Takes blobs one after the other."""
-
-    def __init__(self, data: memoryview) -> None:
-        self._data = data
-
-    def take(self, size: int) -> memoryview:
-        part, self._data = self._data[:size], self._data[size:]
-        return part
+def _rebuilt(kind: Any, values: dict[str, Any]) -> Any:
+    """Undo `dataclasses.asdict` and JSON, which turned tuples into lists."""
+    for name, item in _tuples(kind).items():
+        parts = values[name]
+        nested = dataclasses.is_dataclass(item)
+        values[name] = tuple([_rebuilt(item, part) for part in parts] if nested else parts)
+    return kind(**values)
 
 
-def _program(head: dict[str, Any], constants: tuple[np.ndarray, ...]) -> Program:
-    steps = []
-    for step in head["steps"]:
-        step["buffers"] = tuple(Buffer(**buffer) for buffer in step["buffers"])
-        steps.append(Step(**_tuples(step)))
-    return Program(
-        kernels=tuple(Kernel(**kernel) for kernel in head["kernels"]),
-        steps=tuple(steps),
-        inputs=tuple(Input(**_tuples(item)) for item in head["inputs"]),
-        outputs=tuple(Output(**_tuples(item)) for item in head["outputs"]),
-        constants=constants,
-        arena=head["arena"],
-        header=head["header"],
-        sites=tuple(head["sites"]),
-    )
-
-
-def _tuples(values: dict[str, Any]) -> dict[str, Any]:
-    return {k: tuple(value) if isinstance(value, list) else value for k, value in values.items()}
+@functools.cache
+def _tuples(kind: Any) -> dict[str, Any]:
+    """The fields that are tuples, and of what."""
+    hints = typing.get_type_hints(kind).items()
+    return {name: typing.get_args(x)[0] for name, x in hints if typing.get_origin(x) is tuple}
 
 
 def info() -> dict[str, Any]:
@@ -206,10 +187,9 @@ def clear() -> int:
 def _entries(
     path: Path | None, patterns: tuple[str, ...] = ("*" + SUFFIX,)
 ) -> Iterator[tuple[Path, os.stat_result]]:
-    for pattern in patterns if path else ():
-        for file in path.glob(pattern) if path else ():
-            with contextlib.suppress(OSError):  # another process may remove it meanwhile
-                yield file, file.stat()
+    for file in itertools.chain(*map(path.glob, patterns)) if path else ():
+        with contextlib.suppress(OSError):  # another process may remove it meanwhile
+            yield file, file.stat()
 
 
 def _trim(path: Path) -> None:
