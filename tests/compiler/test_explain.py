@@ -66,6 +66,17 @@ def test_the_report_names_kernels_lines_costs_and_history(monkeypatch):
     np.testing.assert_array_equal(state, 1)
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_times_and_limits_are_of_the_threads_in_use(threads, monkeypatch):
+    monkeypatch.setattr(machine, "limits", lambda n: Limits(n, *list(vars(MADE_UP).values())[1:]))
+    monkeypatch.setattr("needle.compiler.explain.usable_cores", lambda: 8)
+    bound = load(sum_program(50))
+    with settings.override(num_threads=threads, exact_threads=True):
+        bound.call([np.ones(3200, "float32")])
+        text = explain([(bound, [], [])], History("f"))
+    assert f" {threads} thread{'s' * (threads > 1)}, " in text
+
+
 def test_inputs_that_are_not_given_are_made_up():
     bound = load(saxpy_program(50, times=3))
     found = costs(bound, limits=MADE_UP, repeats=3)

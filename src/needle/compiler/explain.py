@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from needle import settings
 from needle.compiler import machine
 from needle.compiler.cores import usable_cores
 from needle.compiler.machine import Limits
-from needle.compiler.pool import thread_count
 from needle.compiler.program import Kernel, Program, Step
 from needle.compiler.run import BoundProgram
 
@@ -60,11 +60,13 @@ def costs(
 ) -> list[Cost]:
     """Run the timed variant on copies and compare each step's median with its limit.
 
+    It runs on as many threads as the program uses at present.
+
     Where `arrays` has None, or is shorter than the inputs, zeros stand in; nothing of the caller's
     is written.
     """
     program = bound.program
-    limits = limits or machine.limits(min(thread_count(), usable_cores()))
+    limits = limits or machine.limits(min(bound.threads, usable_cores()))
     twin = BoundProgram(program, bound.library)
     wanted = [item for item in program.inputs if not item.number]
     given = [*arrays, *[None] * (len(wanted) - len(arrays))]
@@ -74,7 +76,8 @@ def costs(
     ]
     count = sum(item.number for item in program.inputs)
     values = [*numbers, *[1] * (count - len(numbers))]
-    times = np.median(twin.profile(copies, values, repeats), axis=0)
+    with settings.override(num_threads=bound.threads, exact_threads=True):
+        times = np.median(twin.profile(copies, values, repeats), axis=0)
     kernels = {kernel.name: kernel for kernel in program.kernels}
     return [
         Cost(step, kernel, float(seconds), *limits.bound(kernel.flops, kernel.bytes_moved, dtype))
@@ -107,9 +110,10 @@ def describe(bound: BoundProgram, found: Sequence[Cost]) -> Iterator[str]:
     """The report of one program, line by line."""
     total = sum(cost.seconds for cost in found)
     limit = sum(cost.limit for cost in found)
-    threads = min(thread_count(), usable_cores())
+    threads = bound.threads
     yield (
-        f"  {len(found)} kernels, {len(bound.program.kernels)} distinct, {threads} threads, "
+        f"  {len(found)} kernels, {len(bound.program.kernels)} distinct, {threads} "
+        f"thread{'s' if threads > 1 else ''}, "
         f"{_micro(total)} us, {_percent(limit, total)} of the machine's limit"
     )
     yield f"  memory: {_memory(bound.program, threads)}"

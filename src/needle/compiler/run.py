@@ -146,6 +146,11 @@ class BoundProgram:
         return int(self._words[Word.USED])
 
     @property
+    def threads(self) -> int:
+        """How many threads the next call may use; before the first call, what the settings say."""
+        return self._threads.count or pools.thread_count()
+
+    @property
     def runs(self) -> int:
         """How many runs have come to their end: all their state is written."""
         return self._read_word(Word.RUNS)
