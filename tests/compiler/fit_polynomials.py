@@ -137,17 +137,17 @@ def erfc_tail(start: float) -> tuple[Real, Real]:
 
 def show(name: str, formula: str, dtype: str, fitted: tuple[list, float]) -> None:
     coefficients, bound = fitted
-    bits = dtype.removeprefix("float")
-    print(f"\n#: {formula}; error 2^{bound:.1f}\n{name}_{bits} = (")
-    numbers = ", ".join(rounded(value, dtype) for value in coefficients) + ","
-    print(textwrap.fill(numbers, 98, initial_indent="    ", subsequent_indent="    ") + "\n)")
+    numbers = ", ".join(rounded(value, dtype) for value in coefficients)
+    print(f"    # {formula}; error 2^{bound:.1f}")
+    print(textwrap.fill(f'("{name}", "{dtype}"): ({numbers}),', 98, break_on_hyphens=False,
+                        initial_indent="    ", subsequent_indent="        "))  # fmt: skip
 
 
 def main() -> None:
     print(
         '"""Coefficients, lowest power first, as tests/compiler/fit_polynomials.py finds them."""'
     )
-    print("# fmt: off")
+    print("# fmt: off\n\nCOEFFICIENTS = {")
     for name, formula, f, weight, low, high, single, double in pieces():
         show(name, formula, "float32", remez(f, weight, low, high, single))
         show(name, formula, "float64", remez(f, weight, low, high, double))
@@ -156,6 +156,7 @@ def main() -> None:
         f, weight = erfc_tail(0.92)
         shifted = remez(f, weight, 0, high - 0.92, degree)
         show("ERFC", formula.format(high), dtype, shifted)
+    print("}")
 
 
 if __name__ == "__main__":

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from needle.compiler import mathfn_tables as tables
 from needle.compiler.emit import Builder
 from needle.compiler.emit_values import Value
+from needle.compiler.mathfn_tables import COEFFICIENTS
 from needle.compiler.target import ITEM_BYTES
 
 LOG2_E = 1 / math.log(2)
@@ -17,7 +17,7 @@ LOG2_E = 1 / math.log(2)
 
 def table(name: str, x: Value) -> Sequence[float]:
     """The coefficients of a fitted polynomial in the precision of ``x``."""
-    return getattr(tables, f"{name}_{8 * ITEM_BYTES[x.dtype]}")
+    return COEFFICIENTS[name, x.dtype]
 
 
 def polynomial(b: Builder, x: Value, coefficients: Sequence[float]) -> Value:

@@ -9,17 +9,10 @@ import numpy as np
 from needle.compiler.emit import Builder
 from needle.compiler.emit_values import Value
 from needle.compiler.mathfn_exp import (
-    LN2,
-    exp,
-    float_format,
-    from_integer,
-    integer_like,
-    polynomial,
-    power_of_two,
-    signed_zero,
+    LN2, exp, float_format, from_integer, integer_like, polynomial, power_of_two, signed_zero,
     table,
-)
-from needle.compiler.mathfn_tables import ATANH_32, ATANH_64, EXP_32
+)  # fmt: skip
+from needle.compiler.mathfn_tables import COEFFICIENTS
 
 _TWO_THIRDS = (2 / 3, 3.700743415417188e-17)  # the double next to 2/3, and what it lacks
 
@@ -100,11 +93,15 @@ def _power_single(b: Builder, size: Value, y: Value) -> Value:
     m, e = split(b, wide)
     s = b.div(m - 1, m + 1)
     q = s * s
-    series = b.fma(b.fma(polynomial(b, q, ATANH_32), q, 2 / 3), q, 2)
+    series = b.fma(b.fma(polynomial(b, q, COEFFICIENTS["ATANH", "float32"]), q, 2 / 3), q, 2)
     logarithm = b.fma(from_integer(b, e, wide), math.log(2), s * series)
     logarithm = b.select(b.compare("lt", wide, math.inf), logarithm, wide)
     logarithm = b.select(b.compare("eq", wide, 0), -math.inf, logarithm)
-    return b.convert("fptrunc", exp(b, exponent * logarithm, coefficients=EXP_32), "float32")
+    return b.convert(
+        "fptrunc",
+        exp(b, exponent * logarithm, coefficients=COEFFICIENTS["EXP", "float32"]),
+        "float32",
+    )
 
 
 def _power_double(b: Builder, size: Value, y: Value) -> Value:
@@ -130,7 +127,7 @@ def _log_pair(b: Builder, x: Value) -> tuple[Value, Value]:
     q_low = b.intrinsic("fma", s, s, -q) + 2 * s * s_low
     cube = q * s
     cube_low = b.intrinsic("fma", q, s, -cube) + (q * s_low + q_low * s)
-    tail = q * polynomial(b, q, ATANH_64)
+    tail = q * polynomial(b, q, table("ATANH", q))
     factor = tail + _TWO_THIRDS[0]
     factor_low = tail - (factor - _TWO_THIRDS[0]) + _TWO_THIRDS[1]
     term = cube * factor

@@ -12,13 +12,8 @@ import numpy as np
 from needle.compiler.emit import Builder
 from needle.compiler.emit_values import Value
 from needle.compiler.mathfn_exp import (
-    float_format,
-    integer_like,
-    polynomial,
-    signed_zero,
-    table,
-    to_integer,
-)
+    float_format, integer_like, polynomial, signed_zero, table, to_integer,
+)  # fmt: skip
 
 #: pi / 2 as a sum of three numbers, and up to where x - n pi / 2 is exact enough with them.
 _HALF_PI = {
