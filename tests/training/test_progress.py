@@ -1,6 +1,8 @@
 """Progress: a bar in a terminal, lines elsewhere, nothing else, drawn by the calling thread."""
 
 import io
+import os
+import re
 import subprocess
 import sys
 import threading
@@ -49,11 +51,27 @@ def test_a_bar_in_a_terminal_ends_full(monkeypatch):
     text = shown(Terminal())
     last = text.rstrip("\n").split("\r")[-1]
     assert last.startswith("epoch 3/3: 100%")
-    assert "120/120" in last
-    assert "loss 0." in last or "loss 1." in last
-    assert "accuracy 0." in last
-    assert "samples/s" in last
-    assert "epoch 1/3:  13%" in text  # after 16 of 120 samples
+    assert re.search(r" [\d.]+k? samples/s, 00:00 left, loss [01]\.\d{4} accuracy 0\.\d{4}$", last)
+    assert text.split("\r")[1].startswith("epoch 1/3:  13%")  # after 16 of 120 samples
+
+
+def test_a_wide_bar_shows_the_validation_too(monkeypatch):
+    monkeypatch.setattr(progress, "columns", lambda stream: 120)
+    text = shown(Terminal(), val=classification(9)).rstrip("\n")
+    assert re.search(r"accuracy 0\.\d{4} val_accuracy 0\.\d{4} *$", text.split("\r")[-1])
+
+
+def test_a_bar_is_as_wide_as_the_terminal(monkeypatch):
+    def width(text):
+        return max(len(line) for line in text.rstrip("\n").split("\r"))
+
+    assert width(shown(Terminal())) == 80
+    size = os.terminal_size((0, 0))
+    monkeypatch.setattr(Terminal, "fileno", lambda self: 2)
+    monkeypatch.setattr(os, "get_terminal_size", lambda descriptor: size)
+    assert width(shown(Terminal())) == 80
+    size = os.terminal_size((120, 30))
+    assert width(shown(Terminal())) == 120
 
 
 @pytest.mark.parametrize("encoding", ["cp1252", "ascii", None])

@@ -76,9 +76,7 @@ def fit(
         while run.epoch <= epochs and not run.stop:
             start = time.perf_counter()
             row = train_epoch(run, run_step, loader, listeners)
-            if val_loader is not None:
-                scores = evaluate(model, val_loader, loss)
-                row |= {f"val_{name}": score for name, score in scores.items()}
+            row |= validate(model, val_loader, loss)
             run.finish_epoch(row | {"seconds": time.perf_counter() - start})
             for listener in listeners:
                 listener.after_epoch(run)
@@ -98,3 +96,11 @@ def train_epoch(
         for listener in listeners:
             listener.after_step(run)
     return {"epoch": run.epoch} | run.means.row()
+
+
+def validate(
+    model: Any, loader: DataLoader | None, loss: Callable[..., Tensor]
+) -> dict[str, float]:
+    """Return `val_loss` and, of a classification, `val_accuracy`; nothing without data."""
+    scores = {} if loader is None else evaluate(model, loader, loss)
+    return {f"val_{name}": score for name, score in scores.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from typing import Any, TextIO
@@ -9,6 +10,8 @@ from typing import Any, TextIO
 from needle.training.callbacks import Callback, Run
 
 REDRAW_SECONDS = 0.1
+NUMBERS = ("loss", "accuracy", "val_loss", "val_accuracy")
+BAR_NUMBERS = ("loss", "accuracy", "val_accuracy")  # in the order in which a narrow line loses them
 
 
 class Progress(Callback):
@@ -54,13 +57,13 @@ class Progress(Callback):
 
     def _set(self, epoch: int, run: Run, numbers: dict[str, Any]) -> None:
         self._bar.set_description_str(f"epoch {epoch}/{run.epochs}: ", refresh=False)
-        self._bar.set_postfix_str(numbers_text(numbers), refresh=False)
+        self._bar.set_postfix_str(numbers_text(numbers, " ", BAR_NUMBERS), refresh=False)
+        self._bar.ncols = columns(self.stream)
         self._bar.n = (epoch - 1) * run.samples + run.means.samples
 
 
-def numbers_text(numbers: dict[str, Any], separator: str = " ") -> str:
-    """Return the losses and accuracies as `loss 0.1234 accuracy 0.9712 ...`."""
-    names = ("loss", "accuracy", "val_loss", "val_accuracy")
+def numbers_text(numbers: dict[str, Any], separator: str, names: tuple[str, ...]) -> str:
+    """Return those of the numbers that there are, as `loss 0.1234 accuracy 0.9712 ...`."""
     values = ((name, numbers.get(name)) for name in names)
     return separator.join(f"{name} {value:.4f}" for name, value in values if value is not None)
 
@@ -70,7 +73,7 @@ def epoch_line(row: dict[str, float], run: Run) -> str:
     width = len(str(run.epochs))
     rate = run.means.samples / max(row["seconds"], 1e-9)
     counter = f"epoch {int(row['epoch']):{width}}/{run.epochs}"
-    return f"{counter}  {numbers_text(row, '  ')}  {rate:,.0f} samples/s"
+    return f"{counter}  {numbers_text(row, '  ', NUMBERS)}  {rate:,.0f} samples/s"
 
 
 def _bar(stream: TextIO, done: int, total: int) -> Any:
@@ -82,9 +85,20 @@ def _bar(stream: TextIO, done: int, total: int) -> Any:
     return kind(
         total=total or None,
         initial=done,
+        bar_format="{desc}{percentage:3.0f}%|{bar}| {rate_fmt}, {remaining} left{postfix}",
         unit=" samples",
         unit_scale=True,
         file=stream,
         ascii=not is_utf8,
-        dynamic_ncols=True,
+        ncols=columns(stream),
+        delay=1e-9,  # not drawn at once: the first step may have a line to say about compiling
+        nrows=20,  # one that says it has 0 rows would be shown nothing
     )
+
+
+def columns(stream: TextIO) -> int:
+    """Return the width of a terminal; 80 where it does not say, or says 0, as bare ones do."""
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or 80
+    except (OSError, ValueError, AttributeError):
+        return 80
