@@ -169,20 +169,20 @@ def write(place: Place, i: Instruction, vector: bool) -> Value:
     if i.op == "index":
         return _checked(place, i, args[0])
     assert i.affine is not None
-    if i.op == "random" and attribute[0] != "normal" and place.width % 8 == 0:
+    if i.op == "random" and attribute != "normal" and place.width % 8 == 0:
         lanes_follow = all(place.values[d].width == 1 for d, _ in i.affine.dynamic)
         if place.step(i.affine) == 1 and lanes_follow:
             first = place.first(i.affine)
-            kind, stream = attribute
             aligned = _multiple_of_four(i.affine, place.vector)
-            return lower_random.draw_run(b, kind, args[0], stream, first, place.width, aligned)
+            return lower_random.draw_run(
+                b, attribute, args[0], args[1], first, place.width, aligned
+            )
     position = place.each(i.affine)
     if i.op == "iota":
         return emit_numpy.cast(b, position, i.dtype)
     if i.op == "divide":
         return b.div(position, attribute)
-    kind, stream = attribute
-    return lower_random.draw(b, kind, args[0], stream, position)
+    return lower_random.draw(b, attribute, args[0], args[1], position)
 
 
 def _multiple_of_four(affine: Affine, vector: int | None) -> bool:

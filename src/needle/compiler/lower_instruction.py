@@ -21,7 +21,7 @@ class Instruction(NamedTuple):
     load     number of the parameter       the element at `affine`
     product                                the finished element of a matrix product
     iota                                   `affine` itself
-    random   (kind, stream)                element `affine` of a stream; args: the key
+    random   kind                          element `affine` of a stream; args: key and stream
     apply    function name                 an elementwise function of args
     cast, where                            as the primitives
     pick                                   args[0] where the guards hold, else args[1]

@@ -9,7 +9,7 @@ from needle.compiler.emit import Builder
 from needle.compiler.emit_values import Value
 
 
-def draw(b: Builder, kind: str, key: Value, stream: int, position: Value) -> Value:
+def draw(b: Builder, kind: str, key: Value, stream: Value, position: Value) -> Value:
     """Element `position` (int64, scalar or vector) of a stream; `kind` as the primitive's."""
     if kind == "normal":
         return _normal(b, key, stream, position)
@@ -18,7 +18,7 @@ def draw(b: Builder, kind: str, key: Value, stream: int, position: Value) -> Val
 
 
 def draw_run(
-    b: Builder, kind: str, key: Value, stream: int, first: Value, width: int, aligned: bool
+    b: Builder, kind: str, key: Value, stream: Value, first: Value, width: int, aligned: bool
 ) -> Value:
     """`width` elements (a multiple of 8) from `first` on: each block of four is computed once.
 
@@ -31,7 +31,7 @@ def draw_run(
             name, parameters, returns=f"<{width} x i32>", attributes="noinline"
         )
         body.ret(_run(body, width, aligned, *body.arguments))
-    bits = b.call(name, [key, b.const(stream, "uint64"), first], "uint32", width)
+    bits = b.call(name, [key, b.bitcast(stream, "uint64"), first], "uint32", width)
     return bits if kind == "bits" else _uniform(b, bits)
 
 
@@ -63,7 +63,7 @@ def _uniform(b: Builder, bits: Value) -> Value:
     return emit_numpy.cast(b, b.bitcast(b.shr(bits, 8), "int32"), "float32") * 2.0**-24
 
 
-def _normal(b: Builder, key: Value, stream: int, position: Value) -> Value:
+def _normal(b: Builder, key: Value, stream: Value, position: Value) -> Value:
     # In float64: in float32 the sine of an angle near a multiple of pi loses most of its digits.
     even = b.and_(position, -2)
     first, second = _bits(b, key, stream, even), _bits(b, key, stream, even + 1)
@@ -75,7 +75,7 @@ def _normal(b: Builder, key: Value, stream: int, position: Value) -> Value:
     return emit_numpy.cast(b, radius * turn, "float32")
 
 
-def _bits(b: Builder, key: Value, stream: int, position: Value) -> Value:
+def _bits(b: Builder, key: Value, stream: Value, position: Value) -> Value:
     """The 32 bits of an element: its block of four words, and of those its own."""
     name = f"needle.philox.x{position.width}"
     if name not in b.module:
@@ -87,7 +87,7 @@ def _bits(b: Builder, key: Value, stream: int, position: Value) -> Value:
         kind = "i32" if position.width == 1 else f"<{position.width} x i32>"
         body = b.module.function(name, parameters, returns=kind, attributes="noinline")
         body.ret(_element(body, *body.arguments))
-    arguments = [key, b.const(stream, "uint64"), position]
+    arguments = [key, b.bitcast(stream, "uint64"), position]
     return b.call(name, arguments, "uint32", position.width)
 
 

@@ -27,6 +27,7 @@ from needle.compiler.lower_index import (
     zero,
 )
 from needle.compiler.lower_instruction import Instruction, Nest, Store
+from needle.compiler.primitives_base import INT64
 from needle.compiler.primitives import (
     ArgReduce,
     Binary,
@@ -41,6 +42,10 @@ from needle.compiler.primitives import (
     Unary,
     Where,
 )
+
+
+STREAMS = Node(Iota((1 << 20,), 0, INT64), (), (1 << 20,), INT64)
+"""The numbers of all random streams, read from memory: kernels that draw from others are equal."""
 
 
 class UnfusableError(Exception):
@@ -207,7 +212,8 @@ class Scheduler:
             return self._emit("iota", None, (), index[primitive.axis], (), dtype)
         if isinstance(primitive, Random):
             at = linear(index, node.shape, len(self.space))
-            return self._emit("random", (primitive.kind, primitive.index), args, at, (), dtype)
+            stream = self._load(STREAMS, self._at(primitive.index), ())
+            return self._emit("random", primitive.kind, (*args, stream), at, (), dtype)
         if isinstance(primitive, Reduce | ArgReduce) and not any(self.inner_position.coefs):
             zero_index = Constant(0, node.dtype)  # one term: the sum is the term, its index 0
             literal = self._emit("const", zero_index, (), None, (), dtype)
@@ -305,6 +311,9 @@ class Scheduler:
     def _load(self, node: Node, affine: Affine, guards: tuple[Guard, ...]) -> int:
         guards = guards if node.size else ()
         return self._emit("load", self.parameter(node), (), affine, guards, node.dtype.name)
+
+    def _at(self, element: int) -> Affine:
+        return zero(len(self.space)).shifted(element)
 
     def _divide(self, affine: Affine, divisor: int) -> int:
         return self._emit("divide", divisor, (), affine, (), "int64")

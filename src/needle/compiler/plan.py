@@ -21,12 +21,13 @@ from needle.compiler.lower_index import Copy
 from needle.compiler.lower_nest import NestWork
 from needle.compiler.lower_reduce import neutral
 from needle.compiler.lower_index import storage
-from needle.compiler.lower_schedule import UnfusableError
+from needle.compiler.lower_schedule import STREAMS, UnfusableError
 from needle.compiler.primitives import (
     Concat,
     Input,
     MatMul,
     Pad,
+    Random,
     Reduce,
     ScatterAdd,
 )
@@ -76,6 +77,7 @@ def compile_graph(
         for i, n in enumerate(graph.inputs)
     )
     places = dict(zip(graph.inputs, input_buffers(inputs), strict=True))
+    places[STREAMS] = Buffer("constant", 1)
     in_place = _in_place(lowered, ties, places)
     outputs = []
     for position, node in enumerate(graph.outputs):
@@ -90,10 +92,12 @@ def compile_graph(
     arena = plan_memory.allocate(lowered, barriers, places)
     steps = _steps(kernels, lowered, barriers, places, set(in_place))
     if records is not None:
-        records += [StepNodes(one.members, one.parameters, one.writes, places) for one in lowered]
+        for one in lowered:
+            parameters = tuple(n for n in one.parameters if n is not STREAMS)
+            records.append(StepNodes(one.members, parameters, one.writes, places))
     header, functions = kernels.finish()
     counters = np.zeros(COUNTER_BYTES // 8 * sum(counted(one.work) for one in lowered), "int64")
-    constants = (counters,) if counters.size else ()
+    constants = (counters, np.arange(_streams(graph), dtype="int64"))
     sites = tuple(kernels.sites)
     return Program(functions, steps, inputs, tuple(outputs), constants, arena, header, sites)
 
@@ -179,6 +183,12 @@ def _steps(
             )
         )
     return tuple(steps)
+
+
+def _streams(graph: Graph) -> int:
+    """How many streams of random numbers there are."""
+    drawn = (n.primitive for n in graph.nodes())
+    return max((p.index + 1 for p in drawn if isinstance(p, Random)), default=0)
 
 
 def _at(buffer: Buffer, offset: int) -> Buffer:
