@@ -90,4 +90,5 @@ def test_the_courses_modules_are_the_same_things():
     for name in backend_numpy.__all__:
         assert getattr(backend_numpy, name) is getattr(ndl.backend, name)
         assert getattr(backend_selection, name) is getattr(ndl.backend, name)
+    assert backend_selection.array_api is np
     assert ndl.NDArray is np.ndarray
