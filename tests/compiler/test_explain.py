@@ -62,6 +62,7 @@ def test_the_report_names_kernels_lines_costs_and_history(monkeypatch):
     assert text.count("add mul; model.py:3") == 2
     assert "retraced: 1\n  opt.mode was 1, is 2 (model.py:7)" in text
     assert "frozen: 0" in text
+    assert "2 threads: float32 1 GFLOP/s, float64 0 GFLOP/s, L1 8 GB/s, L2 4 GB/s" in text
     assert "512 bytes at the peak (scratch 512)" in text or "256 bytes at the peak" in text
     np.testing.assert_array_equal(state, 1)
 

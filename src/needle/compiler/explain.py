@@ -100,7 +100,10 @@ def explain(
     titles = [*history.signatures, *["?"] * (len(programs) - len(history.signatures))]
     lines: list[str] = []
     for title, (bound, arrays, numbers) in zip(titles, programs, strict=False):
-        lines += [f"{history.name}({title})", *describe(bound, costs(bound, arrays, numbers)), ""]
+        limits = machine.limits(min(bound.threads, usable_cores()))
+        found = costs(bound, arrays, numbers, limits)
+        lines += [f"{history.name}({title})", *describe(bound, found)]
+        lines += [f"  {machine.describe(limits)}", ""]
     for title, notes in history.notes.items():
         lines += [f"{title}: {len(notes)}", *(f"  {note}" for note in notes)]
     return "\n".join(lines).rstrip()

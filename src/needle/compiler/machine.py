@@ -175,9 +175,9 @@ def _fastest(b: Builder, arrays: list[np.ndarray], threads: int) -> float:
         return float(load(program).profile(arrays, repeats=REPEATS).min())
 
 
-def describe(found: Limits) -> Iterator[str]:
-    """Lines of text: peaks and bandwidths."""
-    for dtype, rate in found.flops.items():
-        yield f"{dtype}: {rate / 1e9:.0f} GFLOP/s on {found.threads} threads"
-    for level, rate in found.bandwidth.items():
-        yield f"{level}: {rate / 1e9:.0f} GB/s"
+def describe(found: Limits) -> str:
+    """One line of text: peaks and bandwidths."""
+    peaks = [f"{dtype} {rate / 1e9:.0f} GFLOP/s" for dtype, rate in found.flops.items()]
+    rates = [f"{level} {rate / 1e9:.0f} GB/s" for level, rate in found.bandwidth.items()]
+    plural = "s" if found.threads > 1 else ""
+    return f"the machine on {found.threads} thread{plural}: {', '.join(peaks + rates)}"
