@@ -1,4 +1,4 @@
-"""What `needle.jit` promises about arguments, results, signatures and random numbers, row by row."""
+"""What `needle.jit` promises about arguments, results and random numbers, row by row."""
 
 import random as python_random
 import warnings

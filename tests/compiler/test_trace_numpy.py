@@ -14,7 +14,7 @@ A = RNG.standard_normal((3, 4)).astype("float32")
 B = RNG.standard_normal((3, 4)).astype("float32")
 V = RNG.standard_normal(4).astype("float32")
 CUBE = RNG.standard_normal((2, 3, 4)).astype("float32")
-I = np.array([[2, 0], [1, -1]])
+PLACES = np.array([[2, 0], [1, -1]])
 INTS = np.array([[5, -3, 2, 7], [1, 0, -8, 4], [9, 2, 2, -1]])
 POSITIVE = np.abs(A) + np.float32(0.1)
 
@@ -49,8 +49,8 @@ def check(function, *arrays, rtol=2e-6):
 
 
 UFUNCS = {
-    "anywhere": "exp expm1 tanh sin cos tan sinh cosh arctan negative absolute fabs positive square cbrt "
-    "sign floor ceil trunc rint logical_not isnan isinf isfinite signbit exp2 degrees radians "
+    "anywhere": "exp expm1 tanh sin cos tan sinh cosh arctan negative absolute fabs positive "
+    "square cbrt sign floor ceil trunc rint logical_not isnan isinf isfinite signbit exp2 degrees radians "
     "deg2rad rad2deg conjugate",
     "positive": "log log1p log2 log10 sqrt reciprocal",
     "pairs": "add subtract multiply divide true_divide maximum minimum fmax fmin arctan2 hypot "
@@ -95,10 +95,19 @@ def test_infinities_and_nan_in_composed_functions():
     x = np.array([np.inf, -np.inf, np.nan, 0.0, -0.0, 710.0])
     y = np.array([np.inf, -np.inf, 1.0, np.nan, 0.0, 3.0])
     with np.errstate(all="ignore"):
-        for name in "logaddexp hypot fmax fmin copysign arctan2 maximum minimum".split():
+        for name in [
+            "logaddexp",
+            "hypot",
+            "fmax",
+            "fmin",
+            "copysign",
+            "arctan2",
+            "maximum",
+            "minimum",
+        ]:
             check(getattr(np, name), x, y)
             check(getattr(np, name), x, x)
-        for name in "sinh cosh cbrt signbit sign isnan".split():
+        for name in ["sinh", "cosh", "cbrt", "signbit", "sign", "isnan"]:
             check(getattr(np, name), x)
 
 
@@ -121,21 +130,44 @@ IDIOMS = {
     "argmax": lambda a: (a.argmax(), np.argmin(a, axis=1), np.argmax(a, axis=0, keepdims=True)),
     "any all": lambda a: ((a > 0).any(axis=0), np.all(a > -9), np.count_nonzero(a > 0, axis=1)),
     "cumsum": lambda a: (np.cumsum(a, axis=1), a.cumsum(), np.add.accumulate(a)),
-    "ufunc reduce": lambda a: (np.add.reduce(a), np.maximum.reduce(a, axis=1), np.minimum.reduce(a)),
+    "ufunc reduce": lambda a: (
+        np.add.reduce(a),
+        np.maximum.reduce(a, axis=1),
+        np.minimum.reduce(a),
+    ),
     "reduce initial": lambda a: (np.sum(a, initial=3.0), np.max(a, axis=0, initial=0.5)),
     "reduce where": lambda a: np.sum(a, axis=0, where=a > 0),
     "outer": lambda a: np.multiply.outer(a[0], a[1]),
-    "softmax": lambda a: np.exp(a - a.max(1, keepdims=True)) / np.exp(a - a.max(1, keepdims=True)).sum(1, keepdims=True),
-    "reshape": lambda a: (a.reshape(2, -1), a.reshape((4, 3)), np.reshape(a, -1), a.ravel(), a.flatten()),
+    "softmax": lambda a: (
+        np.exp(a - a.max(1, keepdims=True))
+        / np.exp(a - a.max(1, keepdims=True)).sum(1, keepdims=True)
+    ),
+    "reshape": lambda a: (
+        a.reshape(2, -1),
+        a.reshape((4, 3)),
+        np.reshape(a, -1),
+        a.ravel(),
+        a.flatten(),
+    ),
     "transpose": lambda a: (a.T, a.transpose(1, 0), np.transpose(a), np.swapaxes(a, 0, 1), a.mT),
     "moveaxis": lambda a: np.moveaxis(a[None], 0, -1),
     "expand squeeze": lambda a: (np.expand_dims(a, 1), np.squeeze(a[:, :1]), a[:1].squeeze(0)),
     "broadcast": lambda a: (np.broadcast_to(a[0], (2, 4)), *np.broadcast_arrays(a[0], a)),
-    "flip roll": lambda a: (np.flip(a), np.flip(a, 1), np.fliplr(a), np.roll(a, 2), np.roll(a, -1, axis=1)),
+    "flip roll": lambda a: (
+        np.flip(a),
+        np.flip(a, 1),
+        np.fliplr(a),
+        np.roll(a, 2),
+        np.roll(a, -1, axis=1),
+    ),
     "concatenate": lambda a: (np.concatenate([a, a], axis=1), np.vstack([a, a]), np.hstack([a, a])),
     "stack": lambda a: (np.stack([a, -a], axis=1), np.column_stack([a[:, 0], a[:, 1]])),
     "split": lambda a: np.split(a, 2, axis=1) + np.split(a, [1], axis=0),
-    "repeat tile": lambda a: (np.repeat(a, 2, axis=1), np.tile(a, (2, 1, 3)), np.repeat(a, [1, 0, 2], axis=0)),
+    "repeat tile": lambda a: (
+        np.repeat(a, 2, axis=1),
+        np.tile(a, (2, 1, 3)),
+        np.repeat(a, [1, 0, 2], axis=0),
+    ),
     "pad": lambda a: np.pad(a, ((1, 0), (2, 3)), constant_values=7),
     "where": lambda a: (np.where(a > 0, a, 0), np.where(a > 0, 1, -1), np.where(a > 0, a, -a)),
     "clip": lambda a: (np.clip(a, -0.5, 0.5), a.clip(0), np.clip(a, None, 0.1)),
@@ -144,25 +176,77 @@ IDIOMS = {
     "nansum": lambda a: np.nansum(np.where(a > 1, np.nan, a), axis=0),
     "diff": lambda a: (np.diff(a), np.diff(a, axis=0)),
     "isclose": lambda a: np.isclose(a, a + 1e-9),
-    "like": lambda a: (np.zeros_like(a), np.ones_like(a, dtype=int), np.full_like(a, 2.5), np.empty_like(a) * 0),
+    "like": lambda a: (
+        np.zeros_like(a),
+        np.ones_like(a, dtype=int),
+        np.full_like(a, 2.5),
+        np.empty_like(a) * 0,
+    ),
     "creation": lambda a: a + np.arange(4) + np.eye(3, 4) + np.linspace(0, 1, 4, dtype="float32"),
     "astype": lambda a: (a.astype("float64"), (a * 9).astype(int), (a > 0).astype("float32")),
     "matmul": lambda a: (a @ a.T, np.dot(a, a.T), np.matmul(a, a[0]), a[0] @ a.T, np.inner(a, a)),
-    "vectors": lambda a: (np.vdot(a, a), np.outer(a[0], a[1]), np.dot(a[0], a[1]), np.tensordot(a, a, ([1], [1]))),
-    "einsum": lambda a: (np.einsum("ij,kj->ik", a, a), np.einsum("ij->j", a), np.einsum("ij,ij,ij->i", a, a, a), np.einsum("ii", a[:, :3])),
+    "vectors": lambda a: (
+        np.vdot(a, a),
+        np.outer(a[0], a[1]),
+        np.dot(a[0], a[1]),
+        np.tensordot(a, a, ([1], [1])),
+    ),
+    "einsum": lambda a: (
+        np.einsum("ij,kj->ik", a, a),
+        np.einsum("ij->j", a),
+        np.einsum("ij,ij,ij->i", a, a, a),
+        np.einsum("ii", a[:, :3]),
+    ),
     "norm": lambda a: (np.linalg.norm(a), np.linalg.norm(a, axis=1), np.linalg.norm(a[0], 1)),
-    "triangles": lambda a: (np.tril(a), np.triu(a, 1), np.diag(a[:, :3]), np.diag(a[0]), np.trace(a), a.diagonal()),
-    "take": lambda a: (np.take(a, [2, 0], axis=1), a.take(1, axis=0), np.take_along_axis(a, np.array([[0], [2], [1]]), 1)),
+    "triangles": lambda a: (
+        np.tril(a),
+        np.triu(a, 1),
+        np.diag(a[:, :3]),
+        np.diag(a[0]),
+        np.trace(a),
+        a.diagonal(),
+    ),
+    "take": lambda a: (
+        np.take(a, [2, 0], axis=1),
+        a.take(1, axis=0),
+        np.take_along_axis(a, np.array([[0], [2], [1]]), 1),
+    ),
     "iterate": lambda a: sum(row * i for i, row in enumerate(a)),
     "unpack": lambda a: [x + 1 for x in a],
     "sizes": lambda a: a / len(a) / a.size / a.ndim / np.shape(a)[1] / np.size(a, 0),
     "weak numbers": lambda a: (a * 2, 3 - a, a / 7, a**2, 2**a, -a, abs(a), +a, a // 0.3, a % 0.7),
-    "comparisons": lambda a: (a > 0, a == a, a != 0, (a > 0) & (a < 1), (a > 0) | (a < -1), ~(a > 0)),
+    "comparisons": lambda a: (
+        a > 0,
+        a == a,
+        a != 0,
+        (a > 0) & (a < 1),
+        (a > 0) | (a < -1),
+        ~(a > 0),
+    ),
     "divmod": lambda a: divmod(a, 0.5),
-    "basic index": lambda a: (a[1], a[-1, 2], a[:, 1:3], a[::2, ::-1], a[..., 0], a[None, :, None, 1], a[2:1], a[5:]),
-    "index arrays": lambda a: (a[[2, 0]], a[:, [1, 1, 3]], a[[0, 1], [2, -1]], a[I], a[I, 1], a[1, I], a[None, I], a[I, :2], a[I[:, :1], I[0]]),
+    "basic index": lambda a: (
+        a[1],
+        a[-1, 2],
+        a[:, 1:3],
+        a[::2, ::-1],
+        a[..., 0],
+        a[None, :, None, 1],
+        a[2:1],
+        a[5:],
+    ),
+    "index arrays": lambda a: (
+        a[[2, 0]],
+        a[:, [1, 1, 3]],
+        a[[0, 1], [2, -1]],
+        a[PLACES],
+        a[PLACES, 1],
+        a[1, PLACES],
+        a[None, PLACES],
+        a[PLACES, :2],
+        a[PLACES[:, :1], PLACES[0]],
+    ),
     "mask": lambda a: (a[np.array([True, False, True])], a[:, np.array([True, False, True, True])]),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", IDIOMS)
@@ -177,7 +261,7 @@ def test_index_arrays_apart_go_first():
             c[[0, 1], :, [3, 1]],
             c[0, :, [3, 1]],
             c[:, [0], [1, 2]],
-            c[..., I, 0],
+            c[..., PLACES, 0],
         ),
         CUBE,
     )

@@ -27,7 +27,12 @@ SAMPLES = {
     "EWiseDiv": [(ops.divide, M, P)],
     "DivScalar": [(lambda a: a / 4, M)],
     "EWisePow": [(ops.power, P, M)],
-    "PowerScalar": [(lambda a: a**3, M), (lambda a: a**0.5, P), (lambda a: a**-1, P), (lambda a: a**0, M)],
+    "PowerScalar": [
+        (lambda a: a**3, M),
+        (lambda a: a**0.5, P),
+        (lambda a: a**-1, P),
+        (lambda a: a**0, M),
+    ],
     "Negate": [(ops.negate, M)],
     "Log": [(ops.log, P)],
     "Exp": [(ops.exp, M)],
@@ -47,7 +52,11 @@ SAMPLES = {
     "NotEqual": [(lambda a, b: ops.not_equal(a, b) * a, M, P)],
     "Sign": [(lambda a: ops.sign(a) * a, M)],
     "Where": [(lambda a, b: ops.where(a > 0, a, b), M, P), (lambda a: ops.where(a > 0, a, 0), M)],
-    "Summation": [(lambda a: a.sum(1), N3), (lambda a: a.sum((0, 2), keepdims=True), N3), (lambda a: a.sum(), M)],
+    "Summation": [
+        (lambda a: a.sum(1), N3),
+        (lambda a: a.sum((0, 2), keepdims=True), N3),
+        (lambda a: a.sum(), M),
+    ],
     "Mean": [(lambda a: a.mean(-1), N3), (lambda a: a.mean(), M)],
     "Var": [(lambda a: a.var(1), N3), (lambda a: a.var(0, correction=1, keepdims=True), M)],
     "Max": [(lambda a: a.max(1), N3), (lambda a: a.max(), np.float32([1, 3, 3]))],
@@ -59,17 +68,30 @@ SAMPLES = {
     "Concat": [(lambda a, b: ops.concat([a, b, a], 1), M, array(3, 2))],
     "Cast": [(lambda a: a.astype("float64") * 2, M), (lambda a: a.copy(), M)],
     "MatMul": [
-        (ops.matmul, M, array(4, 2)), (ops.matmul, N3, array(4, 2)), (ops.matmul, N3, array(2, 4, 5)),
-        (ops.matmul, array(4), array(4, 2)), (ops.matmul, M, array(4)), (ops.matmul, M, array(5, 4, 2)),
+        (ops.matmul, M, array(4, 2)),
+        (ops.matmul, N3, array(4, 2)),
+        (ops.matmul, N3, array(2, 4, 5)),
+        (ops.matmul, array(4), array(4, 2)),
+        (ops.matmul, M, array(4)),
+        (ops.matmul, M, array(5, 4, 2)),
     ],
-    "LogSumExp": [(ops.logsumexp, M), (lambda a: ops.logsumexp(a, 1), M * 100), (lambda a: ops.logsumexp(a, (0, 2)), N3)],
+    "LogSumExp": [
+        (ops.logsumexp, M),
+        (lambda a: ops.logsumexp(a, 1), M * 100),
+        (lambda a: ops.logsumexp(a, (0, 2)), N3),
+    ],
     "LogSoftmax": [(ops.logsoftmax, M)],
     "Softmax": [(ops.softmax, M), (lambda a: ops.softmax(a, 1), N3)],
     "Normalize": [(lambda a: ops.normalize(a, 0), M), (lambda a: ops.normalize(a, (0, 2)), N3)],
     "GetItem": [
-        (lambda a: a[1:, ::2], M), (lambda a: a[None, 1, ..., -1], N3), (lambda a: a[[0, 2, 0]], M),
-        (lambda a, i: a[i], M, IDS), (lambda a, i: a[:, i], N3, IDS), (lambda a, i: a[i, i], M, IDS),
-        (lambda a, i: ops.gather(a, i, 0), M, IDS), (lambda a: a[np.array([True, False, True])], M),
+        (lambda a: a[1:, ::2], M),
+        (lambda a: a[None, 1, ..., -1], N3),
+        (lambda a: a[[0, 2, 0]], M),
+        (lambda a, i: a[i], M, IDS),
+        (lambda a, i: a[:, i], N3, IDS),
+        (lambda a, i: a[i, i], M, IDS),
+        (lambda a, i: ops.gather(a, i, 0), M, IDS),
+        (lambda a: a[np.array([True, False, True])], M),
     ],
     "SetItem": [
         (lambda v, i: ops.scatter_add((5, 4), i, v), array(2, 4), np.array([1, 1])),
@@ -78,7 +100,7 @@ SAMPLES = {
     "MakeTensorTuple": [(lambda a, b: ops.make_tuple(a * 2, b), M, P)],
     "TupleGetItem": [(lambda a: ops.fused_add_scalars(a, 1.0, 2.0)[1] * a, M)],
     "FusedAddScalars": [(lambda a: ops.fused_add_scalars(a, 1.0, 2.0), M)],
-}  # fmt: skip
+}
 CASES = [(name, k) for name, samples in SAMPLES.items() for k in range(len(samples))]
 
 
@@ -122,11 +144,20 @@ def test_traced_equals_eager_with_gradients(name, k):
 def test_every_op_has_a_sample():
     kinds = {
         name
-        for module in (ops.elementwise, ops.reduce, ops.movement, ops.linalg, ops.logarithmic,
-                       ops.indexing, ops.tuples, ops.compare, ops.normalize)
+        for module in (
+            ops.elementwise,
+            ops.reduce,
+            ops.movement,
+            ops.linalg,
+            ops.logarithmic,
+            ops.indexing,
+            ops.tuples,
+            ops.compare,
+            ops.normalize,
+        )
         for name, kind in vars(module).items()
         if inspect.isclass(kind) and issubclass(kind, Op) and kind.__module__ == module.__name__
-    }  # fmt: skip
+    }
     missing = kinds - SAMPLES.keys() - {"Reduction"}
     assert {name for name in missing if not name.startswith("_")} == set()
 

@@ -1,8 +1,8 @@
 """`needle.jit`: a Python function as one native program per signature.
 
-The function is traced once with arrays that record; what it read, wrote and returned becomes a program
-with its bindings. At each call the signature and the reachable state are compared with the trace; where
-they differ, another variant runs or is traced.
+The function is traced once with arrays that record; what it read, wrote and returned becomes a
+program with its bindings. At each call the signature and the reachable state are compared with the
+trace; where they differ, another variant runs or is traced.
 """
 
 from __future__ import annotations
@@ -271,11 +271,11 @@ def jit(
 ) -> Any:
     """Compile a function, a method or a module; a decorator, with or without arguments.
 
-    The first call traces `function` and compiles one native program for the shapes and dtypes it was
-    given; later calls run it. Parameters, optimizer state and running estimates are found and updated
-    as in the eager run. Arguments named in `static` are part of the signature. `random`: "philox"
-    draws in the program, from one key of NumPy's stream per call; "numpy" draws on the host, the same
-    numbers as the eager run.
+    The first call traces `function` and compiles one native program for the shapes and dtypes it
+    was given; later calls run it. Parameters, optimizer state and running estimates are found and
+    updated as in the eager run. Arguments named in `static` are part of the signature. `random`:
+    "philox" draws in the program, from one key of NumPy's stream per call; "numpy" draws on the
+    host, the same numbers as the eager run.
 
     Errors: TraceError for what a program cannot repeat; the text names the line and the way out.
 
@@ -289,7 +289,7 @@ def jit(
     ...     opt.step()
     ...     return loss
     >>> step(ndl.Tensor([1.0, 2.0])).item(), w
-    (3.0, needle.Parameter([0.5 0. ]))
+    (3.0, needle.Tensor([0.5 0. ]))
     """
     if function is None:
         return lambda f: jit(f, static=static, random=random)

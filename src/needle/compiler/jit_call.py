@@ -28,7 +28,7 @@ class GuardError(Exception):
 class Call:
     """What the parts of a result are made of."""
 
-    __slots__ = ("arrays", "args", "leaves", "numbers", "out", "state", "values", "variant")
+    __slots__ = ("args", "arrays", "leaves", "numbers", "out", "state", "values", "variant")
 
     arrays: Any
     args: Any
@@ -48,7 +48,7 @@ class Call:
         return lists[owner.kind][owner.index]
 
     def result(self, position: int, grad: Any = None) -> Tensor:
-        """Return output `position` as a Tensor: a node of the graph where gradients may be asked."""
+        """Return output `position` as a Tensor: a node of the graph where gradients count."""
         found = self.variant.trace.gradients.get(position)
         if found is None or not mode.grad_enabled:
             value = Tensor.__new__(Tensor)
@@ -70,7 +70,7 @@ class Call:
 
 
 class Variant:
-    """A trace with its executable: right for one state, one signature, and while its guards hold."""
+    """A trace with its executable: for one state, one signature, and while its guards hold."""
 
     def __init__(self, trace: Trace, state: State, compile: Compile) -> None:
         self.trace = trace
@@ -89,9 +89,8 @@ class Variant:
         vouch = getattr(self.executable, "vouch", None)
         program = getattr(self.executable, "program", None)
         for _, place in self.trace.grads:
-            if vouch is not None and place is not None and program is not None:
-                if program.outputs[place].in_place is None:
-                    vouch(place, 1)
+            if program is not None and place is not None and vouch is not None:
+                vouch(place, 1)
 
     def gradient_program(self, position: int) -> Executable:
         """Return the program of a result's gradient, compiled at the first use."""

@@ -111,8 +111,8 @@ class Watched:
                     else node
                 )
                 raise CheckError(
-                    f"NEEDLE_CHECK: the result of {where} is apart by {np.nanmax(apart):.3g} from that of "
-                    "the same program run again"
+                    f"NEEDLE_CHECK: the result of {where} is apart by {np.nanmax(apart):.3g} from "
+                    "that of the same program run again"
                 )
 
     def _steps(self) -> list[Any]:

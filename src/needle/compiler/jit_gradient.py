@@ -1,7 +1,7 @@
 """A compiled call as one node of the graph of values: its gradient is a second program.
 
-The gradient program is traced with the call, and compiled at the first `backward()`; it recomputes the
-forward from the inputs that the call has read. Its own derivatives run eagerly.
+The gradient program is traced with the call, and compiled at the first `backward()`; it recomputes
+the forward from the inputs that the call has read. Its own derivatives run eagerly.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ class CompiledOp(TensorOp):
         self.call, self.position = call, position
 
     def gradient(self, out_grad: Tensor, node: Tensor) -> tuple[Tensor, ...]:
+        """Run the gradient program on what the call has read."""
         call, variant = self.call, self.call.variant
         found = variant.trace.gradients[self.position]
         if isinstance(found, Exception):

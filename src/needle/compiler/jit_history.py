@@ -77,8 +77,9 @@ class History:
             self._warned.add("many")
             most, count = self.causes.most_common(1)[0]
             warnings.warn(
-                f"jit: {self.name} was traced {self.retraces} more times, {count} of them because of "
-                f"{most} (last: {detail}); pass the value as a float or an array to keep one program",
+                f"jit: {self.name} was traced {self.retraces} more times, {count} of them because "
+                f"of {most} (last: {detail}); pass the value as a float or an array to keep one "
+                "program",
                 stacklevel=5,
             )
 

@@ -1,8 +1,8 @@
 """A trace made ready to be called: its graph, an executable, and generated Python around them.
 
-Each call fetches arrays and numbers, checks the guards, runs the executable once, and puts results where
-the trace says. The three steps are generated as straight Python lines: a call costs about 30 ns for each
-array.
+Each call fetches arrays and numbers, checks the guards, runs the executable once, and puts results
+where the trace says. The three steps are generated as straight Python lines: a call costs about 30
+ns for each array.
 """
 
 from __future__ import annotations
@@ -16,11 +16,10 @@ import numpy as np
 
 from needle.autograd.tensor import Tensor
 from needle.backend import random
-from needle.compiler import graph as g
-from needle.compiler.graph import Graph, Node, topological
+from needle.compiler.graph import Graph, Node, input_node, make, topological
 from needle.compiler.interpret import interpret
 from needle.compiler.jit_trace import DataOf, Draw, GradOf, Key, Leaf, OutGrad, Owner, Slot, Trace
-from needle.compiler.primitives import Input
+from needle.compiler.primitives import Broadcast, Constant, Input, Iota
 from needle.compiler.state import State
 from needle.compiler.trace_record import ArrayOrigin, Calculation, Literal, NumberOrigin
 
@@ -84,7 +83,8 @@ class Wiring:
 def wire(trace: Trace, outputs: Sequence[Node], tied: dict[int, Node]) -> Wiring:
     """Keep the inputs that the outputs, and the gradients of the results, need.
 
-    Arrays that hold one value, or a count, become nodes. The gradient of a result is the last input.
+    Arrays that hold one value, or a count, become nodes. The gradient of a result is the last
+    input.
     """
     recorder = trace.recorder
     arrays = {traced.first: array for array, traced in recorder.arrays.values()}
@@ -105,7 +105,7 @@ def wire(trace: Trace, outputs: Sequence[Node], tied: dict[int, Node]) -> Wiring
         plain = trace.patterns.get(node)
         if plain is None:
             assert isinstance(node.primitive, Input)
-            new[node] = g.input_node(len(origins), node.primitive.label, node.shape, node.dtype)
+            new[node] = input_node(len(origins), node.primitive.label, node.shape, node.dtype)
             origins.append(origin if not isinstance(origin, ArrayOrigin) else arrays[node])
         else:
             new[node] = plain
@@ -126,13 +126,14 @@ def _pattern(array: np.ndarray) -> Node | None:
     if _held_elsewhere(array):
         return None
     if array.size and (array == array.flat[0]).all():
-        return g.full(array.flat[0].item(), array.shape, array.dtype)
+        number = make(Constant(array.flat[0].item(), array.dtype))
+        return make(Broadcast(array.shape), number) if array.ndim else number
     if array.dtype.kind in "iu" and array.ndim:
         axis = int(np.argmax(array.shape))
         column = [-1 if i == axis else 1 for i in range(array.ndim)]
         counts = np.arange(array.shape[axis], dtype=array.dtype).reshape(column)
         if (array == counts).all():
-            return g.iota(array.shape, axis, array.dtype)
+            return make(Iota(array.shape, axis, array.dtype))
     return None
 
 
@@ -159,9 +160,10 @@ _HELD = 4
 class Fetch:
     """Generated functions around one executable; all take leaves, tensors, targets, foreign.
 
-    `numbers(..., key)` returns (all values, the number inputs), or a number that says which guard does
-    not hold. `arrays` returns the array inputs. `release` prepares what the program may overwrite, and
-    returns arrays to hold on to. `apply(..., call, out)` puts results where the trace says.
+    `numbers(..., key)` returns (all values, the number inputs), or a number that says which guard
+    does not hold. `arrays` returns the array inputs. `release` prepares what the program may
+    overwrite, and returns arrays to hold on to. `apply(..., call, out)` puts results where the
+    trace says.
     """
 
     def __init__(self, trace: Trace, wiring: Wiring, state: State) -> None:
@@ -200,9 +202,9 @@ class Fetch:
         for owner, _ in trace.grads:
             x = self.owner(owner)
             lines.append(f"if type({x}._grad) is Tensor: {x}._grad = {x}._grad._data")
-        for number, key, _, position in trace.slots:
+        for number, key, _, output in trace.slots:
             slot = self._slot(number, key)
-            if position in trace.tied and isinstance(state.holders[number].target[key], Tensor):
+            if output in trace.tied and isinstance(state.holders[number].target[key], Tensor):
                 lines.append(f"if refs({slot}) > {_HELD}: held.append({slot}._data)")
         return [*lines, "return held"]
 
@@ -215,14 +217,14 @@ class Fetch:
         for origin, j in trace.arrays:
             array = self._array(origin)
             lines.append(f"if out[{j}] is not {array}: copyto({array}, out[{j}])")
-        for number, key, build, j in trace.slots:
+        for number, key, build, position in trace.slots:
             slot = self._slot(number, key)
             old = dict(state.holders[number].items()).get(key)
             make = f"call.put({number}, {self._name(key)}, {self._name(build)}(call))"
-            if j is not None and isinstance(old, Tensor):
+            if position is not None and isinstance(old, Tensor):
                 lines += [
                     f"x = {slot}",
-                    f"if type(x) is Tensor and refs(x) <= {_HELD + 1}: x._data = out[{j}]",
+                    f"if type(x) is Tensor and refs(x) <= {_HELD + 1}: x._data = out[{position}]",
                     f"else: {make}",
                 ]
             elif key in state.holders[number].apart:

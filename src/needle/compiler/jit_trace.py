@@ -1,9 +1,10 @@
-"""One trace: run the user's function with traced values, and note what it reads, writes and returns.
+"""One trace: run the user's function with traced values, and note what it reads, writes and
+returns.
 
-`StepTracer` is what the framework asks while it is active (`autograd.mode`): the data and gradients of
-Tensors that existed before live beside them, so that nothing needs to be undone; slots that the function
-rebinds are compared with a snapshot afterwards, and put back. The result is a `Trace`: a graph, where
-its inputs come from, and what to write where when it has run.
+`StepTracer` is what the framework asks while it is active (`autograd.mode`): the data and
+gradients of Tensors that existed before live beside them, so that nothing needs to be undone;
+slots that the function rebinds are compared with a snapshot afterwards, and put back. The result
+is a `Trace`: a graph, where its inputs come from, and what to write where when it has run.
 """
 
 from __future__ import annotations
@@ -104,7 +105,8 @@ class Trace:
     prints: list[tuple[str, int]] = field(default_factory=list)
     result: Callable[[Any], Any] = lambda call: None
     foreign: list[Tensor] = field(default_factory=list)
-    gradients: dict[int, tuple[list[Owner], list[Node]] | Exception] = field(default_factory=dict)
+    # of results, by output: the Tensors that they have gradients for and the nodes, or an error
+    gradients: dict[int, Any] = field(default_factory=dict)
     patterns: dict[Node, Node | None] = field(default_factory=dict)  # of constant arrays
     made_inside: list[str] = field(default_factory=list)
 
@@ -303,11 +305,12 @@ class Generators:
     """The host's random generators, as they are when this is made."""
 
     def __init__(self) -> None:
-        self.numpy, self.python = np.random.get_state(), python_random.getstate()
+        self.numpy: Any = np.random.get_state()
+        self.python = python_random.getstate()
 
     def used(self) -> str:
         """Return the name of the one that was drawn from since, or an empty string."""
-        now = np.random.get_state()
+        now: Any = np.random.get_state()
         if now[2:] != self.numpy[2:] or not np.array_equal(now[1], self.numpy[1]):
             return "numpy.random"
         return "" if python_random.getstate() == self.python else "random"
@@ -459,9 +462,9 @@ def _differentiate(tracer: StepTracer, result: Tensor, position: int) -> None:
 def _written(tracer: StepTracer) -> Iterator[Any]:
     for i, (_, node) in tracer.before.items():
         data = tracer.data.get(i)
-        if isinstance(data, TracedArray) and data.node is not node:
-            yield data
-        elif isinstance(data, np.ndarray):
+        if (isinstance(data, TracedArray) and data.node is not node) or isinstance(
+            data, np.ndarray
+        ):
             yield data
 
 
@@ -554,9 +557,9 @@ def _write_slot(tracer: StepTracer, number: int, key: Any, new: Any, tied: Any) 
 def _refuse(holder: Holder, key: Any, old: Any, new: Any) -> None:
     name = holder.label if key == "" else holder.slot(key)
     raise TraceError(
-        f"a compiled function changes {name} from {_text(old)} to {_text(new)}: Python state other than "
-        "Tensors, and numbers of optimizers and schedules, would change only while tracing; return "
-        "the value and change it outside"
+        f"a compiled function changes {name} from {_text(old)} to {_text(new)}: Python state other "
+        "than Tensors, and numbers of optimizers and schedules, would change only while tracing; "
+        "return the value and change it outside"
     )
 
 

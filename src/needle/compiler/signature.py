@@ -74,7 +74,7 @@ def objects(key: Any) -> list[Any]:
 
 
 def replace(x: Any, swap: Callable[[Any], Any]) -> Any:
-    """Return an argument with each input leaf replaced by `swap(leaf)`, in the order of `flatten`."""
+    """Return an argument with each leaf replaced by `swap(leaf)`, in the order of `flatten`."""
     if isinstance(x, Tensor | np.ndarray):
         return swap(x)
     if isinstance(x, float | np.floating):
@@ -107,8 +107,8 @@ def describe(key: Any) -> str:
 def structure(x: Any, leaf: Callable[[Any, str], Any], path: str = "result") -> Any:
     """Return a function `build(fetch)` that makes a value like `x` anew.
 
-    `leaf(part, path)` says for each part that is no list, tuple or dict what makes it: a function of
-    the call's results.
+    `leaf(part, path)` says for each part that is no list, tuple or dict what makes it: a function
+    of the call's results.
     """
     if isinstance(x, dict):
         if type(x) is not dict:

@@ -146,7 +146,7 @@ class State:
 
 
 def _joined(holders: list[Holder]) -> list[Holder]:
-    """Return the holders with the names of one global namespace in one, so that they cost one look."""
+    """Return the holders, the names of one global namespace in one: they cost one look."""
     spaces: dict[int, Holder] = {}
     result = []
     for holder in holders:
@@ -279,8 +279,9 @@ class _Walk:
                 self._function(value, label)
             return ("function", value.__code__)
         if isinstance(value, MethodType):
-            return ("method", self.visit(value.__func__, label, root),
-                    self.visit(value.__self__, label.rpartition(".")[0] or label, root))  # fmt: skip
+            owner = label.rpartition(".")[0] or label
+            function = self.visit(value.__func__, label, root)
+            return ("method", function, self.visit(value.__self__, owner, root))
         if isinstance(value, functools.partial):
             return ("partial", self.visit(value.func, label),
                     self.visit(value.args, label), self.visit(value.keywords, label))  # fmt: skip

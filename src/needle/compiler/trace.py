@@ -1,8 +1,8 @@
 """The traced array: it stands where an ndarray would, and records nodes instead of computing.
 
-It follows the Array API standard (`__array_namespace__`), NumPy's two protocols, so that plain `np.`
-calls record too, and NumPy's promotion of dtypes (NEP 50: Python numbers adapt to arrays). Writing into
-it (`+=`, `a[i] = v`, `out=`) puts another node under the same object; views follow.
+It follows the Array API standard (`__array_namespace__`), NumPy's two protocols, so that plain
+`np.` calls record too, and NumPy's promotion of dtypes (NEP 50: Python numbers adapt to arrays).
+Writing into it (`+=`, `a[i] = v`, `out=`) puts another node under the same object; views follow.
 
 >>> from needle.compiler.trace_record import Recorder, recording
 >>> with recording(Recorder()) as recorder:
@@ -35,6 +35,11 @@ class TracedArray:
     __array_priority__ = 900
     __hash__ = None  # type: ignore[assignment]
 
+    first: Node  # of an array that was there before the trace
+    _seen: Node
+    _derive: Callable[[Node], Node]
+    _store: Callable[[Node, Node], Node]
+
     def __init__(self, recorder: Recorder, node: Node) -> None:
         self._recorder, self._node = recorder, node
         self._base: TracedArray | None = None
@@ -43,7 +48,7 @@ class TracedArray:
     def view(
         cls, base: TracedArray, derive: Callable[[Node], Node], store: Callable[[Node, Node], Node]
     ) -> TracedArray:
-        """Return a view: `derive(base)` reads it, `store(base, new)` gives the base after a write."""
+        """Return a view: `derive(base)` reads it, `store(base, new)` is the base after a write."""
         result = cls(base._recorder, derive(base.node))
         result._base, result._seen = base, base.node
         result._derive, result._store = derive, store
@@ -56,8 +61,8 @@ class TracedArray:
             source = self._node.source
             where = f" at {source.file}:{source.line}" if source else ""
             raise TraceError(
-                f"a value that a compiled function computed{where} was kept where the compiler does not "
-                "see it, and is used after the call; return it from the function instead"
+                f"a value that a compiled function computed{where} was kept where the compiler "
+                "does not see it, and is used after the call; return it from the function instead"
             )
         if self._base is not None and self._base.node is not self._seen:
             self._seen = self._base.node
@@ -198,9 +203,10 @@ class TracedArray:
     def _needs_value(self, what: str, instead: str = "") -> NoReturn:
         _ = self.node
         raise TraceError(
-            f"{what} needs the value of a traced {type_text(self._node)}, which is known only when the "
-            f"compiled program runs{t.at_line()}; {instead + ', ' if instead else ''}return it and look "
-            "at it outside, print it with ndl.debug_print, or call the function under ndl.disable_jit()"
+            f"{what} needs the value of a traced {type_text(self._node)}, which is known only when "
+            f"the compiled program runs{t.at_line()}; {instead + ', ' if instead else ''}return it "
+            "and look at it outside, print it with ndl.debug_print, or call the function under "
+            "ndl.disable_jit()"
         )
 
     def __repr__(self) -> str:

@@ -1,7 +1,7 @@
 """NumPy's ufuncs on traced arrays: one rule each, from nodes of the loop's dtypes to a node.
 
-`call` serves `np.f(...)`, `np.f.reduce(...)`, `np.f.accumulate`, `np.f.outer`, with `out=`, `where=` and
-`dtype=`. NumPy itself resolves the dtypes, so promotion is its own.
+`call` serves `np.f(...)`, `np.f.reduce(...)`, `np.f.accumulate`, `np.f.outer`, with `out=`,
+`where=` and `dtype=`. NumPy itself resolves the dtypes, so promotion is its own.
 """
 
 from __future__ import annotations
@@ -272,13 +272,15 @@ def _plain(ufunc: np.ufunc, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> 
 def _loop(ufunc: np.ufunc, inputs: tuple[Any, ...], dtype: Any) -> tuple[np.dtype, ...]:
     """The dtypes of NumPy's loop: inputs, then outputs."""
     kinds = [typed(x) for x in inputs]
-    if ufunc.__name__ == "power" and kinds[0] is not float and _is_negative_integer(inputs[1]):
-        if np.dtype(kinds[0]).kind in "iu":
-            raise ValueError("integers to negative integer powers are not allowed")
-    form = () if dtype is None else ((None,) * ufunc.nin + (np.dtype(dtype),) * ufunc.nout,)
-    dtypes = ufunc.resolve_dtypes(
-        (*kinds, *(None,) * ufunc.nout), **({"signature": form[0]} if form else {})
-    )
+    whole = np.dtype(kinds[0]).kind in "iu"
+    if ufunc.__name__ == "power" and whole and _is_negative_integer(inputs[1]):
+        raise ValueError("integers to negative integer powers are not allowed")
+    wanted: Any = (*kinds, *(None,) * ufunc.nout)
+    if dtype is None:
+        dtypes = ufunc.resolve_dtypes(wanted)
+    else:
+        form: Any = (None,) * ufunc.nin + (np.dtype(dtype),) * ufunc.nout
+        dtypes = ufunc.resolve_dtypes(wanted, signature=form)
     if any(d not in DTYPES for d in dtypes):
         raise TraceError(
             f"np.{ufunc.__name__} of {', '.join(str(k) for k in kinds)} computes in "
@@ -288,7 +290,7 @@ def _loop(ufunc: np.ufunc, inputs: tuple[Any, ...], dtype: Any) -> tuple[np.dtyp
 
 
 def _is_negative_integer(x: Any) -> bool:
-    return isinstance(x, int | np.integer) and x < 0
+    return isinstance(x, int | np.integer) and bool(x < 0)
 
 
 def _reduction(ufunc: np.ufunc, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

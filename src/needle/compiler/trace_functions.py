@@ -1,10 +1,12 @@
 """The table of traced functions by NumPy's names, and those that make, move and join arrays.
 
-One table serves the Array API namespace, NumPy's `__array_function__` and the methods of traced arrays.
+One table serves the Array API namespace, NumPy's `__array_function__` and the methods of traced
+arrays.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -222,7 +224,7 @@ def split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[TracedArray
     else:
         edges = [0, *indices_or_sections, n]
     lead = (slice(None),) * axis
-    return [x[(*lead, slice(a, b))] for a, b in zip(edges, edges[1:], strict=False)]
+    return [x[(*lead, slice(a, b))] for a, b in itertools.pairwise(edges)]
 
 
 def repeat(a: Any, repeats: Any, axis: Any = None) -> TracedArray:
@@ -471,13 +473,15 @@ def nansum(a: Any, axis: Any = None, keepdims: Any = False, **options: Any) -> T
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     "sum": r.sum_, "prod": r.prod, "max": r.max_, "amax": r.max_, "min": r.min_, "amin": r.min_,
     "all": r.all_, "any": r.any_, "mean": r.mean, "var": r.var, "std": r.std, "argmax": r.argmax,
-    "argmin": r.argmin, "cumsum": r.cumsum, "cumulative_sum": r.cumsum, "ptp": ptp, "nansum": nansum,
+    "argmin": r.argmin, "cumsum": r.cumsum, "cumulative_sum": r.cumsum, "ptp": ptp,
+    "nansum": nansum,
     "count_nonzero": r.count_nonzero, "linalg.norm": r.norm, "linalg.vector_norm": r.norm,
     "matmul": r.matmul, "dot": r.dot, "vdot": r.vdot, "inner": r.inner, "outer": r.outer,
     "tensordot": r.tensordot, "einsum": r.einsum, "trace": trace,
     "reshape": reshape, "ravel": ravel, "flatten": flatten, "permute_dims": permute_dims,
     "transpose": transpose, "swapaxes": swapaxes, "matrix_transpose": matrix_transpose,
-    "moveaxis": moveaxis, "squeeze": squeeze, "expand_dims": expand_dims, "flip": flip, "roll": roll,
+    "moveaxis": moveaxis, "squeeze": squeeze, "expand_dims": expand_dims, "flip": flip,
+    "roll": roll,
     "fliplr": lambda m: flip(m, 1), "flipud": lambda m: flip(m, 0),
     "broadcast_to": broadcast_to, "broadcast_arrays": broadcast_arrays,
     "concatenate": concatenate, "concat": concatenate, "stack": stack, "vstack": vstack,
@@ -496,5 +500,6 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "shape": lambda a: as_traced(a).shape, "ndim": lambda a: as_traced(a).ndim,
     "size": lambda a, axis=None: as_traced(a).size if axis is None else as_traced(a).shape[axis],
     "isscalar": lambda a: False, "may_share_memory": lambda *args, **kwargs: False,
-    "result_type": lambda *xs: np.result_type(*(r._weak_sample(typed(x)) for x in xs)), "to_device": lambda a, device: a,
+    "result_type": lambda *xs: np.result_type(*(r._weak_sample(typed(x)) for x in xs)),
+    "to_device": lambda a, device: a,
 }  # fmt: skip

@@ -1,8 +1,8 @@
 """Indexing of traced arrays: reading, writing, and adding at an index, all by one plan.
 
-An index becomes: slices and flips of single axes; then, where there are index arrays, a permutation that
-brings their axes to the front, one flat index into the joined axes, and a gather; then a reshape that
-drops and inserts axes. `scatter` walks the same way back.
+An index becomes: slices and flips of single axes; then, where there are index arrays, a
+permutation that brings their axes to the front, one flat index into the joined axes, and a gather;
+then a reshape that drops and inserts axes. `scatter` walks the same way back.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ _FULL = slice(None)
 class Index:
     """An index into arrays of one shape, worked out while tracing.
 
-    `shape` is the result's shape; `gather(x)` reads, `scatter(values)` puts values back into zeros and
-    adds those that meet.
+    `shape` is the result's shape; `gather(x)` reads, `scatter(values)` puts values back into zeros
+    and adds those that meet.
     """
 
     def __init__(self, index: Any, shape: tuple[int, ...]) -> None:
@@ -234,7 +234,7 @@ def _flat_index(index: list[Any], sizes: list[int]) -> Node:
 
 
 def _checked(x: Any, n: int, joined: bool) -> tuple[Node, Node | None]:
-    """Return an index with negative ones wrapped, and where it is out of range (if it must be known)."""
+    """Return an index with negative ones wrapped, and where it is out of range (if asked)."""
     if isinstance(x, np.ndarray):
         low, high = (int(x.min()), int(x.max())) if x.size else (0, 0)
         if low < -n or (high >= n and x.size):

@@ -1,8 +1,8 @@
 """The traced number: a Python number that is read, and computed with, on the host at each call.
 
-`opt.lr`, `opt.t` and float arguments are such numbers. Arithmetic and NumPy functions on them are recorded
-and repeated; what fixes a value (a comparison, `float()`, formatting) is guarded: another value traces
-again.
+`opt.lr`, `opt.t` and float arguments are such numbers. Arithmetic and NumPy functions on them are
+recorded and repeated; what fixes a value (a comparison, `float()`, formatting) is guarded: another
+value traces again.
 """
 
 from __future__ import annotations
@@ -179,6 +179,11 @@ def _binary(name: str, reflected: bool) -> Callable[..., Any]:
     return method
 
 
+def _unary(name: str) -> Callable[..., Any]:
+    function = getattr(operator, name)
+    return lambda self: calculate(function, self)
+
+
 def _comparison(name: str) -> Callable[..., Any]:
     function = getattr(operator, name)
 
@@ -196,6 +201,4 @@ for _name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow"):
 for _name in ("lt", "le", "gt", "ge", "eq", "ne"):
     setattr(TracedNumber, f"__{_name}__", _comparison(_name))
 for _name in ("neg", "pos", "abs"):
-    setattr(
-        TracedNumber, f"__{_name}__", lambda self, f=getattr(operator, _name): calculate(f, self)
-    )
+    setattr(TracedNumber, f"__{_name}__", _unary(_name))

@@ -1,7 +1,8 @@
-"""What is being recorded: the nodes of one trace, its inputs, and where in the user's code they arise.
+"""What is being recorded: the nodes of one trace, its inputs, and where in the user's code they
+arise.
 
-A `Recorder` is active on one thread at a time. Traced arrays belong to it and die with it: one that is
-used afterwards raises and names the line it came from.
+A `Recorder` is active on one thread at a time. Traced arrays belong to it and die with it: one
+that is used afterwards raises and names the line it came from.
 """
 
 from __future__ import annotations
@@ -61,9 +62,9 @@ class Guard:
 class Recorder:
     """The nodes and numbers of one trace.
 
-    `inputs` are the graph's inputs in the order of their first use; `origins[i]` says what the array
-    or number of input i is, in terms of who asked for it. `values` are the host's numbers: leaves
-    (any object that says where a number comes from) and calculations.
+    `inputs` are the graph's inputs in the order of their first use; `origins[i]` says what the
+    array or number of input i is, in terms of who asked for it. `values` are the host's numbers:
+    leaves (any object that says where a number comes from) and calculations.
     """
 
     def __init__(self) -> None:
@@ -94,8 +95,8 @@ class Recorder:
         if found is None:
             if array.dtype not in DTYPES:
                 raise TraceError(
-                    f"{label}: dtype {array.dtype} is not compiled; use float32, float64, an integer "
-                    f"type or bool{at_line()}"
+                    f"{label}: dtype {array.dtype} is not compiled; use float32, float64, an "
+                    f"integer type or bool{at_line()}"
                 )
             origin = origin or ArrayOrigin(self.source())
             traced = TracedArray(self, self.input(label, array.shape, array.dtype, origin))
