@@ -1,6 +1,9 @@
 """Value and TensorTuple: the fields, constructors and the counter that course code relies on."""
 
+import _thread
 import gc
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -52,6 +55,31 @@ def test_attributes_of_the_user_are_kept():
     a = Tensor([1.0])
     a.note = "mine"
     assert a.note == "mine"
+
+
+def test_ctrl_c_is_never_lost_while_values_are_freed():
+    """Python drops what is raised inside a `__del__`: the loop would go on."""
+
+    def interrupt():
+        time.sleep(0.002)
+        _thread.interrupt_main()
+
+    a = Tensor([1.0])
+    for _ in range(40):
+        thread = threading.Thread(target=interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            thread.start()
+            end = time.monotonic() + 1
+            while time.monotonic() < end:
+                for _ in range(50):
+                    a * 2
+        thread.join()
+
+
+def test_the_counter_is_counted_as_it_is_read():
+    assert "TENSOR_COUNTER" not in vars(autograd)
+    with pytest.raises(AttributeError, match=r"module 'needle.autograd' has no attribute 'TENSOR'"):
+        autograd.TENSOR
 
 
 def test_the_counter_goes_up_and_down():

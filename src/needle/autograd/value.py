@@ -7,6 +7,7 @@ An op is written once: `compute(*arrays)` in terms of the arrays it is given, an
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Self
 
@@ -84,11 +85,28 @@ class TensorTupleOp(Op):
         return TensorTuple.make_from_op(self, args)
 
 
+_token = object()  # each Value holds it, so that its reference count says how many are alive
+
+
+def count_values() -> int:
+    """Return the number of Values alive: `autograd.TENSOR_COUNTER`.
+
+    There is no `__del__` that counts down: Python drops an exception that arises inside one, and
+    with it a Ctrl-C.
+    """
+    return sys.getrefcount(_token) - _others
+
+
+_others = 0
+_others = count_values()
+
+
 class Value:
     """A node of the graph: the op that made it (None for a leaf), its inputs, its data."""
 
     __slots__ = (
-        "__dict__", "__weakref__", "_data", "_grad", "inputs", "num_outputs", "op", "requires_grad",
+        "__dict__", "__weakref__", "_data", "_grad", "_token", "inputs", "num_outputs", "op",
+        "requires_grad",
     )  # fmt: skip
 
     op: Op | None
@@ -113,7 +131,7 @@ class Value:
 
     def _fill(self, op: Op | None, inputs: Sequence[Any], data: Any, requires_grad: bool) -> None:
         """Set all fields: `_init` without its keywords, which cost a tenth of a node."""
-        autograd.TENSOR_COUNTER += 1
+        self._token = _token
         self.op = op
         self.inputs = inputs
         self.num_outputs = 1
@@ -122,13 +140,6 @@ class Value:
         self._grad: Any = None
         if mode.tracer is not None:
             mode.tracer.born(self)
-
-    def __del__(self) -> None:
-        try:
-            self.op  # noqa: B018  not set where a constructor failed: such a Value was never counted
-            autograd.TENSOR_COUNTER -= 1
-        except (AttributeError, TypeError):  # also where the interpreter is shutting down
-            pass
 
     @property
     def cached_data(self) -> Any:
