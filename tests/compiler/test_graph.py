@@ -72,6 +72,7 @@ BAD = {
     "flip": lambda x: g.flip(x, (2,)),
     "pad": lambda x: g.pad(x, (0, -1), (0, 0)),
     "concat": lambda x: g.concat([x, g.reshape(x, (3, 2))], 0),
+    "concat of a scalar": lambda x: g.concat([g.reshape(x, (6,)), g.reduce("sum", x, (0, 1))], 0),
     "reduce": lambda x: g.reduce("sum", x, (0, 0)),
     "empty max": lambda x: g.reduce("max", g.slice_(x, (0, 0), (0, 3)), (0,)),
     "argmax": lambda x: g.arg_reduce("argmax", x, 2),

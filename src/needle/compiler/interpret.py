@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -61,11 +62,7 @@ def evaluate(
 def _compute(node: Node, inputs: list[np.ndarray], wide: bool) -> np.ndarray:
     primitive = node.primitive
     if wide and node.dtype == FLOAT32 and isinstance(primitive, Constant | Iota | Cast):
-        if isinstance(primitive, Cast):
-            return inputs[0].astype(FLOAT64)
-        if isinstance(primitive, Constant):
-            return np.asarray(primitive.value, FLOAT64)
-        primitive = Iota(primitive.shape, primitive.axis, FLOAT64)
+        primitive = replace(primitive, dtype=FLOAT64)
     return primitive.evaluate(*inputs)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from needle.compiler.primitives_base import (
-    Primitive, Shape, Signature, Typed, check_axes, check_shape, scalar_key,
+    Primitive, Shape, Signature, Typed, check_axes, check_shape, scalar_key, type_text,
 )  # fmt: skip
 
 
@@ -144,17 +144,13 @@ class Concat(Primitive):
     def rule(self, *inputs: Typed) -> Signature:
         if not inputs or not 0 <= self.axis < len(inputs[0].shape):
             self.fail("inputs that have the axis", [x.shape for x in inputs])
-        first = inputs[0]
+        first, before, after = inputs[0], slice(self.axis), slice(self.axis + 1, None)
         for x in inputs:
-            same = len(x.shape) == len(first.shape) and all(
-                a == b or i == self.axis
-                for i, (a, b) in enumerate(zip(x.shape, first.shape, strict=True))
-            )
-            if not same or x.dtype != first.dtype:
-                self.fail(f"{first.dtype}{list(first.shape)} beside axis {self.axis}", x.shape)
-        shape = list(first.shape)
-        shape[self.axis] = sum(x.shape[self.axis] for x in inputs)
-        return tuple(shape), first.dtype
+            same = x.shape[before] == first.shape[before] and x.shape[after] == first.shape[after]
+            if not same or len(x.shape) != len(first.shape) or x.dtype != first.dtype:
+                self.fail(f"{type_text(first)} beside axis {self.axis}", type_text(x))
+        length = sum(x.shape[self.axis] for x in inputs)
+        return (*first.shape[before], length, *first.shape[after]), first.dtype
 
     def evaluate(self, *arrays: np.ndarray) -> np.ndarray:
         return np.concatenate(arrays, axis=self.axis)
