@@ -46,7 +46,7 @@ def test_arrays_of_any_layout_come_back(path):
 
 
 def test_numpy_numbers_and_paths_become_plain(path):
-    write_tensors(path, {}, {"n": np.float32(0.5), "i": np.int64(3), "p": path})
+    write_tensors(path, ARRAYS, {"n": np.float32(0.5), "i": np.int64(3), "p": path})
     assert read_tensors(path)[1] == {"n": 0.5, "i": 3, "p": str(path)}
 
 
