@@ -6,13 +6,11 @@ or feed one another, may still stand apart. Here they are joined where one loop 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 
 from needle.compiler.fuse_rules import (
     Edge,
     Partial,
     is_reduce,
-    outer_size,
     reduce_pattern,
 )
 from needle.compiler.fuse_group import MOST_MEMBERS, Group, Groups
@@ -81,6 +79,3 @@ def aligned(edge: Edge, node: Node, outer: bool, source_outer: bool, pattern: ob
     if edge.kind == "same":
         return source_outer != inner
     return edge.kind == "spread" and source_outer and inner and edge.pattern == pattern
-
-
-__all__ = ["Iterable", "aligned", "merge", "outer_size"]

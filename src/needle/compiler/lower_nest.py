@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from needle.compiler import lower_reduce
-from needle.compiler.emit import Builder, Mask
+from needle.compiler.emit import Builder
 from needle.compiler.emit_values import Value
 from needle.compiler.lower_elementwise import Place, write
 from needle.compiler.lower_phases import Phases
@@ -302,6 +302,3 @@ def _regrouped(
 ) -> list[tuple[Value, ...]]:
     values = iter(flat)
     return [tuple(next(values) for _ in state) for state in states]
-
-
-__all__ = ["Layout", "Mask", "NestWriter", "layout"]

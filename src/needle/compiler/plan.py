@@ -65,12 +65,11 @@ def compile_graph(
     `Program.outputs` says. Inputs in `numbers` lie in the block of numbers. Without `fusing` each
     node is a kernel. `records` gets the nodes behind each step, for `check`.
     """
-    target = target or host()
     graph = distinct_outputs(without_empty(graph))
     ties = {graph.outputs[o]: graph.inputs[i] for o, i in (tied or {}).items()}
     graph, groups, memory = fuse(graph, ties, fusing=fusing)
     ties = {graph.outputs[o]: graph.inputs[i] for o, i in (tied or {}).items()}
-    kernels = Kernels(target)
+    kernels = Kernels(target or host())
     lowered = plan_order.ordered(plan_order.tailed(_lower(kernels, groups, memory)))
     inputs = tuple(
         ProgramInput(n.shape, n.dtype.name, i in numbers, getattr(n.primitive, "label", ""))
@@ -79,27 +78,43 @@ def compile_graph(
     places = dict(zip(graph.inputs, input_buffers(inputs), strict=True))
     places[STREAMS] = Buffer("constant", 1)
     in_place = _in_place(lowered, ties, places)
-    outputs = []
-    for position, node in enumerate(graph.outputs):
-        index: int | None = places[in_place[node]].index if node in in_place else None
-        outputs.append(Output(node.shape, node.dtype.name, index))
-        if node.size:
-            places[storage(node)] = (
-                Buffer("result", position) if index is None else Buffer("input", index)
-            )
+    outputs = _place_outputs(graph, in_place, places)
     lowered = plan_order.bundled_state(lowered)
     barriers = plan_memory.barriers(lowered, places)
     arena = plan_memory.allocate(lowered, barriers, places)
     steps = _steps(kernels, lowered, barriers, places, set(in_place))
     if records is not None:
-        for one in lowered:
-            parameters = tuple(n for n in one.parameters if n is not STREAMS)
-            records.append(StepNodes(one.members, parameters, one.writes, places))
+        records += [_record(one, places) for one in lowered]
     header, functions = kernels.finish()
+    constants, sites = _constants(graph, lowered), tuple(kernels.sites)
+    return Program(functions, steps, inputs, outputs, constants, arena, header, sites)
+
+
+def _place_outputs(
+    graph: Graph, in_place: Mapping[Node, Node], places: dict[Node, Buffer]
+) -> tuple[Output, ...]:
+    """Give each output its array: that of the input it replaces, or one of its own."""
+    outputs = []
+    for position, node in enumerate(graph.outputs):
+        buffer = places[in_place[node]] if node in in_place else Buffer("result", position)
+        index = buffer.index if node in in_place else None
+        outputs.append(Output(node.shape, node.dtype.name, index))
+        if node.size:
+            places[storage(node)] = buffer
+    return tuple(outputs)
+
+
+def _record(one: Lowered, places: Mapping[Node, Buffer]) -> StepNodes:
+    parameters = tuple(n for n in one.parameters if n is not STREAMS)
+    return StepNodes(one.members, parameters, one.writes, places)
+
+
+def _constants(graph: Graph, lowered: Sequence[Lowered]) -> tuple[np.ndarray, ...]:
+    """The words that kernels count their blocks in, and the numbers of the random streams."""
     counters = np.zeros(COUNTER_BYTES // 8 * sum(counted(one.work) for one in lowered), "int64")
-    constants = (counters, np.arange(_streams(graph), dtype="int64"))
-    sites = tuple(kernels.sites)
-    return Program(functions, steps, inputs, tuple(outputs), constants, arena, header, sites)
+    drawn = (n.primitive for n in graph.nodes())
+    streams = max((p.index + 1 for p in drawn if isinstance(p, Random)), default=0)
+    return counters, np.arange(streams, dtype="int64")
 
 
 def _lower(kernels: Kernels, groups: list[Group], memory: Memory) -> list[Lowered]:
@@ -183,12 +198,6 @@ def _steps(
             )
         )
     return tuple(steps)
-
-
-def _streams(graph: Graph) -> int:
-    """How many streams of random numbers there are."""
-    drawn = (n.primitive for n in graph.nodes())
-    return max((p.index + 1 for p in drawn if isinstance(p, Random)), default=0)
 
 
 def _at(buffer: Buffer, offset: int) -> Buffer:
