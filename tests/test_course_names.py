@@ -22,7 +22,7 @@ PATHS = {
     "data.data_transforms": "Transform RandomFlipHorizontal RandomCrop",
     "data.datasets.mnist_dataset": "MNISTDataset",
     "data.datasets.ndarray_dataset": "NDArrayDataset",
-    "ops.ops_mathematic": "EWiseAdd add MatMul matmul Summation summation ReLU relu Tensor TensorOp",
+    "ops.ops_mathematic": "EWiseAdd add MatMul matmul Summation summation ReLU relu Tensor",
     "ops.ops_logarithmic": "LogSoftmax logsoftmax LogSumExp logsumexp",
     "ops.ops_tuple": "MakeTensorTuple make_tuple TupleGetItem tuple_get_item FusedAddScalars "
     "fused_add_scalars",

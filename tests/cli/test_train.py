@@ -145,6 +145,21 @@ def test_a_run_without_a_checkpoint_starts_again(here, data):
     assert outcome(here / "cut") == outcome(here / "whole")
 
 
+def test_a_run_is_not_resumed_for_fewer_epochs_than_it_has(here, data, capsys):
+    train("--data", data, "--out", "run")
+    before = outcome(here / "run"), (here / "run" / "config.json").read_bytes()
+    resume(here / "run", "--epochs", 3, code=1)
+    assert "--epochs 3: " in capsys.readouterr().err
+    assert before == (outcome(here / "run"), (here / "run" / "config.json").read_bytes())
+
+
+def test_a_validation_part_of_all_samples_is_refused(here, data, capsys):
+    train("--data", data, "--out", "run", "--val-fraction", 0.999, code=1)
+    errors = capsys.readouterr().err
+    assert errors == "needle: --val-fraction 0.999: leaves none of 80 to learn from\n"
+    assert not (here / "run").exists()
+
+
 def test_a_finished_run_resumed_says_the_same_again(here, data, capsys):
     train("--data", data, "--out", here / "run")
     before, said = outcome(here / "run"), capsys.readouterr().out

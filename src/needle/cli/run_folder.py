@@ -49,6 +49,15 @@ def new_folder(out: str | None, name: str) -> Path:
     raise AssertionError("count() never ends")
 
 
+def check_epochs(folder: Path, epochs: int) -> None:
+    """Raise ArgumentError where the run in `folder` has more than `epochs` behind it already."""
+    path = folder / CHECKPOINT
+    extra = read_tensors(path)[1].get("extra", {}) if path.is_file() else {}
+    done = len(extra.get("history", {}).get("rows", []))
+    if epochs < done:
+        raise ArgumentError(f"--epochs {epochs}: {folder} has {done} epochs behind it already")
+
+
 def newest_folder() -> Path:
     """Return the folder in `runs` whose model was written last.
 

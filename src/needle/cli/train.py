@@ -14,6 +14,7 @@ from needle.cli.report import draw_curves, scores_table
 from needle.cli.run_folder import MetricsFile
 from needle.cli.source import NAMES, Source, open_source
 from needle.data import Dataset, Subset
+from needle.errors import ArgumentError
 from needle.training import Checkpoint, History, evaluate, fit
 
 
@@ -26,10 +27,12 @@ def train(config: TrainConfig) -> Path:
     if config.data not in NAMES:
         config = replace(config, data=str(Path(config.data).absolute()))
     source = open_source(config.data)
+    held_out(len(source.train), config.val_fraction)
     if config.resume is None:
         folder = run_folder.new_folder(config.out, source.name)
     else:
         folder = Path(config.resume)
+        run_folder.check_epochs(folder, config.epochs)
     run_folder.write_config(folder, config)
     try:
         _train(config, source, folder)
@@ -70,10 +73,21 @@ def _train(config: TrainConfig, source: Source, folder: Path) -> None:
 def split(samples: Dataset, fraction: float) -> tuple[Dataset, Dataset | None]:
     """Return a random part to learn from, and `fraction` of the samples to choose the epoch by."""
     order = np.random.permutation(len(samples))
-    held_out = round(len(samples) * fraction)
-    if not held_out:
+    count = held_out(len(samples), fraction)
+    if not count:
         return samples, None
-    return Subset(samples, order[held_out:]), Subset(samples, order[:held_out])
+    return Subset(samples, order[count:]), Subset(samples, order[:count])
+
+
+def held_out(samples: int, fraction: float) -> int:
+    """Return how many of the training samples validate.
+
+    Raises: ArgumentError where none is left to learn from.
+    """
+    count = round(samples * fraction)
+    if samples and count == samples:
+        raise ArgumentError(f"--val-fraction {fraction}: leaves none of {samples} to learn from")
+    return count
 
 
 def _report(history: History, test: dict[str, float], folder: Path) -> None:
