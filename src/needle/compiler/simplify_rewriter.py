@@ -10,7 +10,6 @@ inputs to outputs is nearly always enough.
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -39,6 +38,7 @@ class Rewriter(Build):
         super().__init__()
         self.rules = rules
         self.fired: dict[str, int] = {}
+        self._rules: dict[type[Primitive], list[Rule]] = {}
         self._table: dict[tuple[object, ...], Node] = {}
         self._depths: dict[Node, int] = {}
 
@@ -68,8 +68,11 @@ class Rewriter(Build):
         return result
 
     def _apply_rules(self, node: Node) -> Node:
-        kinds = reversed(type(node.primitive).__mro__)
-        for rule in itertools.chain.from_iterable(self.rules.get(kind, ()) for kind in kinds):
+        kind = type(node.primitive)
+        if kind not in self._rules:
+            bases = reversed(kind.__mro__)
+            self._rules[kind] = [rule for base in bases for rule in self.rules.get(base, ())]
+        for rule in self._rules[kind]:
             new = rule(node.primitive, node, self)
             if new is not None:
                 if (new.shape, new.dtype) != (node.shape, node.dtype):
