@@ -2,9 +2,9 @@
 
 The defaults of TrainConfig were chosen with this. Each argument is one setting, written as options
 of `needle train` (`"--lr 0.002 --blocks 2"`); "" is the defaults. For each of ten seeds a random
-fifth of the training images is held out, the rest is trained on by the rule of `needle train`, which
-splits off its own validation part, and the model it keeps is tried on that fifth. Printed are the
-mean, standard error and minimum of its accuracy, its mean loss, and the seconds a run takes.
+fifth of the training images is held out. The rest is trained on by the rule of `needle train`,
+which splits off its own validation part, and the model it keeps is tried on that fifth. Printed
+are mean, standard error and minimum of its accuracy, its mean loss, the seconds a run takes.
 """
 
 from __future__ import annotations
