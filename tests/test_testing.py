@@ -269,3 +269,22 @@ def test_compare_of_functions():
         compare(lambda a: a.astype("float64"), lambda a: a, X)
     with pytest.raises(ArgumentError, match="one of each"):
         compare(lambda a: a, nn.Identity(), X)
+
+
+def test_compare_runs_the_compiled_module_too(monkeypatch):
+    """A compiler that is off in one result, in training only, is found and named."""
+    calls = []
+
+    def wrong(f, random):
+        def program(*args):
+            calls.append(random)
+            return {k: v * 1.01 if "weight" in k else v for k, v in f(*args).items()}
+
+        return program
+
+    monkeypatch.setattr(ndl, "jit", wrong)
+    with pytest.raises(AssertionError, match="compiled, train, first call: gradient by weight"):
+        compare(nn.Linear(4, 3), nn.Linear(4, 3), X)
+    monkeypatch.setattr(ndl, "jit", lambda f, random: calls.append(random) or f)
+    compare(nn.BatchNorm1d(4), nn.BatchNorm1d(4), X)
+    assert set(calls) == {"numpy"}  # the draws of the eager run

@@ -70,3 +70,24 @@ def booleans(*shape: int) -> Maker:
 
 def fixed(values: Any) -> Maker:
     return lambda state: np.array(values)
+
+
+SHAPES = {"matrix": (3, 4), "zero_d": (), "empty": (0, 3), "size_one_axes": (1, 3, 1)}
+PAIRS = {
+    "equal": ((3, 4), (3, 4)),
+    "rows": ((3, 4), (4,)),
+    "outer": ((3, 1), (1, 4)),
+    "leading": ((3, 1), (2, 3, 4)),
+    "zero_d": ((), (3,)),
+    "both_zero_d": ((), ()),
+    "empty": ((0, 3), (1, 3)),
+    "size_one_axes": ((1, 1), (1,)),
+}
+AXES = {
+    "all": {},
+    "last": {"axes": -1},
+    "first": {"axes": 0},
+    "pair": {"axes": (0, 2)},
+    "kept": {"axes": (1,), "keepdims": True},
+    "none_of_them": {"axes": ()},
+}

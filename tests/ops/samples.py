@@ -15,6 +15,9 @@ import numpy as np
 from needle import ops
 from needle.ops.normalize import NormalizeGradient
 from tests.ops.sample import (
+    AXES,
+    PAIRS,
+    SHAPES,
     SPECIAL,
     Maker,
     Sample,
@@ -28,25 +31,6 @@ from tests.ops.sample import (
     positive,
 )  # fmt: skip
 
-SHAPES = {"matrix": (3, 4), "zero_d": (), "empty": (0, 3), "size_one_axes": (1, 3, 1)}
-PAIRS = {
-    "equal": ((3, 4), (3, 4)),
-    "rows": ((3, 4), (4,)),
-    "outer": ((3, 1), (1, 4)),
-    "leading": ((3, 1), (2, 3, 4)),
-    "zero_d": ((), (3,)),
-    "both_zero_d": ((), ()),
-    "empty": ((0, 3), (1, 3)),
-    "size_one_axes": ((1, 1), (1,)),
-}
-AXES = {
-    "all": {},
-    "last": {"axes": -1},
-    "first": {"axes": 0},
-    "pair": {"axes": (0, 2)},
-    "kept": {"axes": (1,), "keepdims": True},
-    "none_of_them": {"axes": ()},
-}
 SAMPLES: dict[str, list[Sample]] = {}
 
 

@@ -80,7 +80,7 @@ class CPUDevice(Device):
         return np.full(shape, fill_value, dtype=dtype)
 
     def one_hot(self, n: int, i: Any, dtype: DTypeLike = "float32") -> np.ndarray:
-        """Return rows of the identity matrix, shape `i.shape + (n,)`: 1 at index `i`, 0 elsewhere."""
+        """Return rows of the identity matrix: 1 at index `i`, else 0; shape `i.shape + (n,)`."""
         return np.eye(n, dtype=dtype)[np.asarray(i).astype(np.intp)]
 
 
