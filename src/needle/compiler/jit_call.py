@@ -12,7 +12,7 @@ from needle.autograd.tensor import Tensor
 from needle.compiler.graph import Graph
 from needle.compiler.jit_gradient import CompiledOp
 from needle.compiler.jit_program import Compile, Executable, Fetch, wire
-from needle.compiler.jit_trace import Owner, Trace
+from needle.compiler.jit_origins import Owner, Trace
 from needle.compiler.state import State
 from needle.errors import NeedleError
 

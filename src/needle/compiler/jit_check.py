@@ -11,7 +11,7 @@ from needle.autograd.tensor import Tensor
 from needle.backend import random
 from needle.compiler import check, philox, plan, signature
 from needle.compiler.simplify import simplify
-from needle.compiler.state import State
+from needle.compiler.state import State, restore
 from needle.errors import CheckError, NeedleError
 
 
@@ -31,9 +31,7 @@ class Snapshot:
 
     def restore(self) -> None:
         """Put everything back."""
-        from needle.compiler.jit_trace import _restore
-
-        _restore(self.state, self.held)
+        restore(self.state, self.held)
         for value, data, grad in self.tensors:
             value._data, value._grad = data, grad
         for array, values in self.arrays:

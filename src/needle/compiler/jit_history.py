@@ -8,7 +8,7 @@ from typing import Any
 
 from needle.compiler import signature
 from needle.compiler.jit_program import ARRAY_GUARD, GRAD_GUARD, TYPE_GUARD
-from needle.compiler.jit_trace import DataOf
+from needle.compiler.jit_origins import DataOf
 from needle.compiler.trace_record import ArrayOrigin
 
 MANY_RETRACES = 8

@@ -18,7 +18,7 @@ from needle.autograd.tensor import Tensor
 from needle.backend import random
 from needle.compiler.graph import Graph, Node, input_node, make, topological
 from needle.compiler.interpret import interpret
-from needle.compiler.jit_trace import DataOf, Draw, GradOf, Key, Leaf, OutGrad, Owner, Slot, Trace
+from needle.compiler.jit_origins import DataOf, Draw, GradOf, Key, Leaf, OutGrad, Owner, Slot, Trace
 from needle.compiler.primitives import Broadcast, Constant, Input, Iota
 from needle.compiler.state import State
 from needle.compiler.trace_record import ArrayOrigin, Calculation, Literal, NumberOrigin

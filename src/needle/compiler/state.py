@@ -358,3 +358,20 @@ def global_names(code: CodeType) -> tuple[str, ...]:
         if isinstance(constant, CodeType):
             names += global_names(constant)
     return tuple(dict.fromkeys(names))
+
+
+def restore(state: State, held: list[dict[Any, Any]]) -> None:
+    """Put back what slots held; what was added goes."""
+    for holder, before in zip(state.holders, held, strict=True):
+        if isinstance(holder.target, list):
+            if len(holder.target) != len(before) or any(
+                a is not b for a, b in zip(holder.target, before.values(), strict=True)
+            ):
+                holder.target[:] = before.values()
+            continue
+        now = dict(holder.items())
+        for key, value in before.items():
+            if key not in now or now[key] is not value:
+                holder.target[key] = value
+        for key in now.keys() - before.keys():
+            del holder.target[key]

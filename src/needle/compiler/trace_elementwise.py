@@ -15,16 +15,8 @@ import numpy as np
 from needle.compiler import trace_record as t
 from needle.compiler.graph import Node
 from needle.compiler.primitives_base import DTYPES
-from needle.compiler.trace import (
-    TracedArray,
-    _is_foreign,
-    functions,
-    lift,
-    not_traced,
-    shape_of,
-    typed,
-    wrap,
-)
+from needle.compiler.trace import TracedArray, _is_foreign, functions, not_traced
+from needle.compiler.trace_operand import lift, shape_of, typed, wrap
 from needle.errors import TraceError
 
 Rule = Callable[..., Any]

@@ -8,7 +8,8 @@ import numpy as np
 
 from needle.compiler import trace_record as t
 from needle.compiler.primitives import Gather
-from needle.compiler.trace import TracedArray, as_traced, lift, wrap
+from needle.compiler.trace import TracedArray
+from needle.compiler.trace_operand import as_traced, lift, wrap
 
 
 def erf(x: Any) -> TracedArray:

@@ -15,7 +15,8 @@ import numpy as np
 from needle.compiler import trace_record as t
 from needle.compiler.graph import Node
 from needle.compiler.primitives import Flip, Gather, Pad, ScatterAdd, Slice
-from needle.compiler.trace import TracedArray, as_traced, lift, wrap
+from needle.compiler.trace import TracedArray
+from needle.compiler.trace_operand import as_traced, lift, wrap
 from needle.errors import TraceError
 
 _FULL = slice(None)

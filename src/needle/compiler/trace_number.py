@@ -58,7 +58,7 @@ class TracedNumber:
 
     def astype(self, dtype: Any) -> Any:
         """Return the number as a traced array of a dtype."""
-        from needle.compiler.trace import lift, wrap
+        from needle.compiler.trace_operand import lift, wrap
 
         return wrap(lift(self, np.dtype(dtype)))
 
@@ -170,7 +170,7 @@ def _binary(name: str, reflected: bool) -> Callable[..., Any]:
         if isinstance(other, _ALL):
             return calculate(function, *((other, self) if reflected else (self, other)))
         if isinstance(other, np.ndarray):
-            from needle.compiler.trace import as_traced
+            from needle.compiler.trace_operand import as_traced
 
             other = as_traced(other)
             return function(other, self) if reflected else function(self, other)

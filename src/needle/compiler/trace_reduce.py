@@ -10,7 +10,8 @@ import numpy as np
 from needle.compiler import trace_record as t
 from needle.compiler.graph import Node
 from needle.compiler.primitives import ArgReduce, Cumulative, MatMul
-from needle.compiler.trace import TracedArray, as_traced, lift, not_traced, typed, wrap
+from needle.compiler.trace import TracedArray, not_traced
+from needle.compiler.trace_operand import as_traced, lift, typed, wrap
 from needle.compiler.trace_elementwise import _truth, apply
 
 _NO = (None, np._NoValue)

@@ -1,0 +1,77 @@
+"""Operands of traced functions: numbers, lists, ndarrays and traced arrays become nodes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from needle.compiler import trace_record as t
+from needle.compiler.graph import Node
+from needle.compiler.trace import TracedArray, functions
+from needle.compiler.trace_number import TracedNumber
+
+
+def typed(x: Any) -> Any:
+    """Return what decides about promotion: a dtype, or `int` or `float` for a Python number."""
+    if type(x) is float or type(x) is int:
+        return type(x)
+    kind = getattr(x, "dtype", None)
+    if kind is not None:
+        return kind
+    weak = getattr(x, "weak", None)
+    return weak if weak is not None else np.asarray(x).dtype
+
+
+def shape_of(x: Any) -> tuple[int, ...]:
+    """Return the shape of an operand."""
+    shape = getattr(x, "shape", None)
+    return shape if shape is not None else np.shape(x)
+
+
+def lift(x: Any, dtype: Any = None) -> Node:
+    """Return an operand as a node of the given dtype."""
+    if isinstance(x, TracedArray):
+        node = x.node
+        return node if dtype is None else t.cast(node, dtype)
+    if isinstance(x, TracedNumber):
+        kind = np.result_type(typed(x)) if dtype is None else dtype
+        return t.cast(x.node(), kind)
+    if isinstance(x, np.ndarray) and not _is_literal(x):
+        node = t.active().array(x).node
+    elif isinstance(x, list | tuple):
+        return _nested(x, dtype)
+    else:
+        array = np.asarray(x)
+        dtype = array.dtype if dtype is None else dtype
+        return t.constant(array.astype(dtype)[()].item(), dtype)
+    return node if dtype is None else t.cast(node, dtype)
+
+
+def _is_literal(x: np.ndarray) -> bool:
+    """Whether an array is a fresh number: 0-d, with no memory that somebody else could change."""
+    return x.ndim == 0 and x.base is None and id(x) not in t.active().arrays
+
+
+def _nested(x: Any, dtype: Any) -> Node:
+    """Return a list that holds traced arrays as one array."""
+    if not any(_has_traced(part) for part in x):
+        return lift(np.asarray(x), dtype)
+    stacked = functions()["stack"]([wrap(lift(part)) for part in x])
+    return lift(stacked, dtype)
+
+
+def _has_traced(x: Any) -> bool:
+    if isinstance(x, list | tuple):
+        return any(_has_traced(part) for part in x)
+    return isinstance(x, TracedArray | TracedNumber)
+
+
+def wrap(node: Node) -> TracedArray:
+    """Return a node as a traced array of the active trace."""
+    return TracedArray(t.active(), node)
+
+
+def as_traced(x: Any) -> TracedArray:
+    """Return an operand as a traced array: itself, or a new one."""
+    return x if isinstance(x, TracedArray) else wrap(lift(x))
