@@ -140,3 +140,11 @@ def test_gradient_through_a_cast():
     n = ndl.Tensor([1, 2])
     (n.astype("float32") * 0.5).sum().backward()
     assert n.grad.tolist() == [0.5, 0.5]  # not truncated to integers
+
+
+@pytest.mark.parametrize("a", [np.full(3, 2**62), np.full(1000, 100, "float16")], ids=str)
+def test_a_mean_fits_where_the_sum_does_not(a):
+    mean = ops.mean(ndl.Tensor(a))
+    assert mean.dtype == np.mean(a).dtype
+    assert_close(mean, np.mean(a))
+    assert_close(ops.normalize(ndl.Tensor(a), 0), np.zeros(a.shape))

@@ -28,8 +28,10 @@ class Reduction(TensorOp):
 
     def average(self, a: Any, keepdims: bool = True) -> Any:
         """Return the mean of an array: the sum divided by n, at half the cost of numpy.mean."""
-        total = a.__array_namespace__().sum(a, axis=self.over(a), keepdims=keepdims)
-        return total / self.count(a)
+        xp, axes = a.__array_namespace__(), self.over(a)
+        if a.dtype.kind != "f" or a.dtype.itemsize < 4:  # whose sums overflow where the mean fits
+            return xp.mean(a, axis=axes, keepdims=keepdims)
+        return xp.sum(a, axis=axes, keepdims=keepdims) / self.count(a)
 
     def spread(self, value: Tensor, like: Any) -> Tensor:
         """Repeat a result along the reduced axes, to the shape of the input `like`."""
