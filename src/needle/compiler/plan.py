@@ -79,7 +79,7 @@ def compile_graph(
     places[STREAMS] = Buffer("constant", 1)
     in_place = _in_place(lowered, ties, places)
     outputs = _place_outputs(graph, in_place, places)
-    lowered = plan_order.bundled_state(lowered)
+    lowered = plan_order.bundled_state(plan_order.bundled_small(lowered))
     barriers = plan_memory.barriers(lowered, places)
     arena = plan_memory.allocate(lowered, barriers, places)
     steps = _steps(kernels, lowered, barriers, places, set(in_place))

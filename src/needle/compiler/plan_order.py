@@ -13,7 +13,10 @@ from needle.compiler.lower_tail import Tailed
 from needle.compiler.lower_index import storage
 
 TAIL_ELEMENTS = 4096
-"""Size of work that is left to the thread that finishes first: half a microsecond."""
+"""Size of work that is left to the thread that finishes last: half a microsecond."""
+
+SMALL_ELEMENTS = 1 << 16
+"""Size of loop nests that share a kernel with others: to larger ones a kernel is no matter."""
 
 
 def levels(lowered: Sequence[Lowered]) -> list[int]:
@@ -45,11 +48,7 @@ def tailed(lowered: Sequence[Lowered]) -> list[Lowered]:
 
 def _is_tail(one: Lowered) -> bool:
     """Whether work takes about as long as a barrier."""
-    return (
-        not one.state
-        and isinstance(one.work, NestWork)
-        and math.prod(one.work.nest.space) <= TAIL_ELEMENTS
-    )
+    return not one.state and isinstance(one.work, NestWork) and _elements(one) <= TAIL_ELEMENTS
 
 
 def _takes_tail(host: Lowered, tail: Lowered) -> bool:
@@ -65,6 +64,26 @@ def ordered(lowered: Sequence[Lowered]) -> list[Lowered]:
     found = levels(lowered)
     order = sorted(range(len(lowered)), key=lambda k: (lowered[k].state, found[k], k))
     return [lowered[k] for k in order]
+
+
+def bundled_small(lowered: Sequence[Lowered]) -> list[Lowered]:
+    """The kernels in order, the small loop nests of each level made one."""
+    found = levels(lowered)
+    small: dict[int, list[int]] = {}
+    for k, one in enumerate(lowered):
+        if not one.state and isinstance(one.work, NestWork) and _elements(one) <= SMALL_ELEMENTS:
+            small.setdefault(found[k], []).append(k)
+    first = {group[0]: group for group in small.values()}
+    gone = {k for group in small.values() for k in group[1:]}
+    return [
+        bundled([lowered[j] for j in first.get(k, [k])])
+        for k in range(len(lowered))
+        if k not in gone
+    ]
+
+
+def _elements(one: Lowered) -> int:
+    return math.prod(one.work.nest.space) if isinstance(one.work, NestWork) else 0
 
 
 def bundled_state(lowered: Sequence[Lowered]) -> list[Lowered]:
