@@ -370,3 +370,25 @@ def test_an_unknown_function_is_an_error_that_names_it(jit):
 
     with pytest.raises(TraceError, match=r"np\.add\.at is not traced.*use ops\.scatter_add"):
         jit(lambda x: Added()(x))(X)
+
+
+def test_numbers_go_where_tensors_go(jit):
+    f = jit(lambda s, x: (ops.exp(s), ops.multiply(s, x), ops.add(x, s)))
+    for s in (0.5, 2.0):
+        exp, product, total = f(s, tensor(X))
+        assert exp.dtype == np.float64 and product.dtype == total.dtype == np.float32
+        np.testing.assert_allclose(exp.numpy(), np.exp(s), rtol=1e-6)
+        np.testing.assert_allclose(product.numpy(), X * np.float32(s), rtol=1e-6)
+    assert count(f) == 1
+
+
+def test_a_dtype_that_is_not_compiled_is_an_error(jit):
+    with pytest.raises(TraceError, match="argument 0: dtype float16 is not compiled"):
+        jit(lambda x: x * 2)(ndl.Tensor(np.ones(2, "float16")))
+
+
+def test_one_float_given_twice_is_two_inputs(jit):
+    f = jit(lambda x, s, u: x * s + u)
+    x, half = ndl.Tensor([1.0]), 0.5
+    assert [f(x, half, half).item(), f(x, 0.5, 2.5).item()] == [1.0, 3.0]
+    assert count(f) == 1

@@ -542,3 +542,79 @@ def test_a_replaced_function_frees_its_program():
     f = cell()
     gc.collect()
     assert program() is None
+
+
+# ---- sharing
+
+
+def test_tied_weights_may_be_untied(jit):
+    w = nn.Parameter(init.ones(3))
+    model = nn.Module()
+    model.a = model.b = w
+    f = jit(lambda x: (model.a * x + model.b).sum())
+    np.testing.assert_allclose(f(X[0]).item(), X[0].sum() + 3, rtol=1e-6)
+    model.b = nn.Parameter(init.zeros(3))
+    np.testing.assert_allclose(f(X[0]).item(), X[0].sum(), rtol=1e-5)
+
+
+def test_a_detached_copy_keeps_its_values_while_the_parameter_moves(jit):
+    def run(wrap):
+        p = nn.Parameter(init.ones(2))
+        target, opt = p.detach(), optim.SGD([p], lr=0.1)
+
+        @wrap
+        def step():
+            opt.reset_grad()
+            loss = ((p - 2 * target) ** 2).sum()
+            loss.backward()
+            opt.step()
+            return loss
+
+        return [step().item() for _ in range(4)], target.tolist()
+
+    (a, kept), (b, again) = run(lambda f: f), run(jit)
+    np.testing.assert_allclose(b, a, rtol=1e-6)
+    assert kept == again == [1.0, 1.0]
+
+
+def test_two_slots_that_swap_their_tensors(jit):
+    model = nn.Module()
+    model.a, model.b = ndl.Tensor([1.0]), ndl.Tensor([2.0])
+
+    def swap():
+        model.a, model.b = model.b, model.a
+        return model.a * 10
+
+    f = jit(swap)
+    assert [f().item() for _ in range(3)] == [20, 10, 20]
+    assert (model.a.item(), model.b.item()) == (2, 1)
+
+
+def test_a_result_that_is_the_state_before_the_step(jit):
+    p = nn.Parameter(init.ones(2))
+    opt = optim.SGD([p], lr=0.5)
+
+    @jit
+    def step():
+        old = p.data
+        p.sum().backward()
+        opt.step()
+        return old
+
+    assert [step().tolist() for _ in range(3)] == [[1, 1], [0.5, 0.5], [0, 0]]
+
+
+def test_an_optimizer_that_writes_in_place(jit):
+    def run(wrap):
+        p = nn.Parameter(init.ones(2))
+
+        @wrap
+        def step(x):
+            (p * x).sum().backward()
+            p.cached_data -= 0.5 * p.grad.cached_data
+
+        for _ in range(3):
+            step(X[0][:2])
+        return p.numpy()
+
+    np.testing.assert_allclose(run(jit), run(lambda f: f), rtol=1e-6)

@@ -25,10 +25,10 @@ from needle.compiler import trace_record as t
 from needle.compiler.graph import Node
 from needle.compiler.primitives import Random
 from needle.compiler.state import State, restore
-from needle.compiler.trace import TracedArray
+from needle.compiler.trace import TracedArray, WeakArray
 from needle.compiler.trace_operand import wrap
 from needle.compiler.trace_number import TracedNumber
-from needle.compiler.trace_record import Recorder
+from needle.compiler.trace_record import Recorder, check_dtype
 from needle.errors import TraceError
 from needle.compiler.jit_collect import collect
 from needle.compiler.jit_origins import DataOf, Draw, GradOf, Key, Leaf, Owner, Slot, Trace
@@ -60,6 +60,9 @@ class StepTracer:
 
     def born(self, value: Any) -> None:
         """Remember what was made inside: its data is its own."""
+        if isinstance(value._data, TracedNumber):
+            number = value._data
+            value._data = WeakArray(self.recorder, number.node(), number.weak)
         self.inside[id(value)] = value
 
     def owner(self, value: Any) -> Owner:
@@ -91,6 +94,7 @@ class StepTracer:
         if isinstance(value, TensorTuple):
             return tuple(self.recorder.array(part, "tuple") for part in value._data)
         owner = self.owner(value)
+        check_dtype(value._data.dtype, self._label(owner))
         node = self.recorder.input(
             self._label(owner), value._data.shape, value._data.dtype, DataOf(owner)
         )

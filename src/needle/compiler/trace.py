@@ -230,6 +230,16 @@ class TracedArray:
         self._needs_value("pickling")
 
 
+class WeakArray(TracedArray):
+    """A traced number as an array without axes, whose dtype adapts to others as a number's does."""
+
+    __slots__ = ("weak",)
+
+    def __init__(self, recorder: Recorder, node: Node, weak: Any) -> None:
+        super().__init__(recorder, node)
+        self.weak = weak
+
+
 def not_traced(name: str, instead: str = "") -> NoReturn:
     """Raise for a function that the compiler does not know."""
     hint = instead or INSTEAD.get(name, "write it with functions of needle.ops")

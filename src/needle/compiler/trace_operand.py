@@ -16,11 +16,11 @@ def typed(x: Any) -> Any:
     """Return what decides about promotion: a dtype, or `int` or `float` for a Python number."""
     if type(x) is float or type(x) is int:
         return type(x)
-    kind = getattr(x, "dtype", None)
-    if kind is not None:
-        return kind
     weak = getattr(x, "weak", None)
-    return weak if weak is not None else np.asarray(x).dtype
+    if weak is not None:
+        return weak
+    kind = getattr(x, "dtype", None)
+    return kind if kind is not None else np.asarray(x).dtype
 
 
 def shape_of(x: Any) -> tuple[int, ...]:

@@ -93,11 +93,7 @@ class Recorder:
 
         found = self.arrays.get(id(array))
         if found is None:
-            if array.dtype not in DTYPES:
-                raise TraceError(
-                    f"{label}: dtype {array.dtype} is not compiled; use float32, float64, an "
-                    f"integer type or bool{at_line()}"
-                )
+            check_dtype(array.dtype, label)
             origin = origin or ArrayOrigin(self.source())
             traced = TracedArray(self, self.input(label, array.shape, array.dtype, origin))
             traced.first = traced.node
@@ -186,6 +182,15 @@ def _inside(code: CodeType) -> bool:
         name = code.co_filename
         known = _known[code] = name.startswith((_ROOT, "<frozen", "<__array_function__"))
     return known
+
+
+def check_dtype(dtype: np.dtype, label: str) -> None:
+    """Raise TraceError for a dtype that the graph does not know."""
+    if dtype not in DTYPES:
+        raise TraceError(
+            f"{label}: dtype {dtype} is not compiled; use float32, float64, an integer type or "
+            f"bool{at_line()}"
+        )
 
 
 @contextmanager
