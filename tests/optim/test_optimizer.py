@@ -210,6 +210,17 @@ def test_bad_arguments():
         optim.SGD([p], momentum=float("nan"))
 
 
+def test_what_would_train_nothing_is_refused():
+    p = nn.Parameter(ndl.zeros(3))
+    for params, text in (
+        (p, r"got a Tensor; pass \[tensor\]"),
+        ([p * 2], r"result of mul_scalar; .* nn.Parameter"),
+        ([{"params": [p]}], "expected Tensors, got dict"),
+    ):
+        with pytest.raises(DtypeError, match=text):
+            optim.Adam(params)
+
+
 def test_an_optimizer_of_the_user():
     class SignDescent(optim.Optimizer):
         numbers = ("lr",)

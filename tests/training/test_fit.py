@@ -271,6 +271,24 @@ def test_data_of_another_kind_is_named(data, error, text):
         trained(data=data)
 
 
+@pytest.mark.parametrize("epochs", [-1, 1.5, "3"])
+def test_epochs_that_are_no_count_are_refused(epochs):
+    with pytest.raises(ArgumentError, match="fit: expected epochs an integer >= 0"):
+        trained(epochs)
+
+
+@pytest.mark.parametrize("compile", [True, False])
+def test_a_loss_of_many_numbers_is_refused_before_the_step(compile):
+    model = network()
+    before = arrays(model)
+    with pytest.raises(
+        ShapeError, match=r"fit: expected a loss of one number, got shape \(16, 3\)"
+    ):
+        trained(model=model, loss=lambda output, y: output**2, compile=compile)
+    weights = [p.numpy().tobytes() for p in model.parameters()]
+    assert weights == [before[name] for name, _ in model.named_parameters()]
+
+
 def test_a_batch_size_of_zero_is_refused():
     with pytest.raises(ArgumentError, match="batch_size: expected at least 1, got 0"):
         trained(batch_size=0)

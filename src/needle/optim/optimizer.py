@@ -37,12 +37,22 @@ class Optimizer:
             raise DtypeError(
                 "Optimizer: expected parameters, got a module; pass model.parameters()"
             )
-        self.params = list(dict.fromkeys(params))  # a shared one is updated once
-        if not self.params:
+        if isinstance(params, Tensor):
+            raise DtypeError(
+                "Optimizer: expected a list of parameters, got a Tensor; pass [tensor]"
+            )
+        given = list(params)
+        if not given:
             raise ArgumentError("Optimizer: expected at least one parameter, got none")
-        for p in self.params:
+        for p in given:
             if not isinstance(p, Tensor):
                 raise DtypeError(f"Optimizer: expected Tensors, got {type(p).__name__} {p!r:.40}")
+            if p.op is not None:
+                raise DtypeError(
+                    f"Optimizer: expected parameters, got the result of {p.op.name}; make it one "
+                    "by nn.Parameter(tensor)"
+                )
+        self.params = list(dict.fromkeys(given))  # a shared one is updated once
 
     def step(self) -> None:
         """Update every parameter that has a gradient."""

@@ -7,7 +7,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from needle.autograd import Tensor
+from needle.errors import ArgumentError
 from needle.optim.lr_scheduler import OneCycleLR
 from needle.training.early_stopping import EarlyStopping
 from needle.training.evaluation import Means
@@ -33,6 +36,8 @@ class Run:
     stop: bool = False
 
     def __post_init__(self) -> None:
+        if not isinstance(self.epochs, int | np.integer) or self.epochs < 0:
+            raise ArgumentError(f"fit: expected epochs an integer >= 0, got {self.epochs!r}")
         if self.early_stopping is not None:
             self.early_stopping.reset()
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from needle.autograd import Tensor
 from needle.data import DataLoader
+from needle.errors import ShapeError
 from needle.training.callbacks import Callback, Run, telling
 from needle.training.compiled import CompiledStep
 from needle.training.early_stopping import EarlyStopping
@@ -67,6 +68,8 @@ def fit(
         optimizer.reset_grad()
         output = model(x)
         value = loss(output, y)
+        if value.size != 1:
+            raise ShapeError(f"fit: expected a loss of one number, got shape {value.shape}")
         value.backward()
         optimizer.step()
         return value, output
