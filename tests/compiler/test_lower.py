@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from needle import settings
+from needle.compiler import fuse_cross, lower_layout
 from needle.compiler.interpret import interpret
 from needle.compiler.native import assembly
 from needle.compiler.plan import compile_graph
@@ -195,3 +196,32 @@ def test_a_chain_of_thousands_of_nodes_is_cut_into_equal_kernels():
     assert len(program.kernels) <= 6
     (result,) = load(program).call([np.ones(8, F4)])
     np.testing.assert_array_equal(result, np.full(8, 1001, F4))
+
+
+@pytest.mark.parametrize("seed", range(500, 525))
+def test_random_programs_cut_into_many_blocks_on_three_threads(seed, monkeypatch):
+    monkeypatch.setattr(lower_layout, "BLOCK_WORK", 16)
+    monkeypatch.setattr(fuse_cross, "BLOCK_ELEMENTS", 32)
+    monkeypatch.setattr(fuse_cross, "LONG", 64)
+    with settings.override(num_threads=3, exact_threads=True):
+        assert report(seed, 25, run_compiled) is None
+
+
+@pytest.mark.parametrize("shape", [(300, 40), (64, 100)])
+def test_partial_results_are_added_by_whoever_finishes_last(shape, rng, monkeypatch):
+    monkeypatch.setattr(fuse_cross, "BLOCK_ELEMENTS", 1000)
+    x = g.input_node(0, "x", shape, "float32")
+    top = g.broadcast(g.reshape(g.reduce("max", x, (1,)), (shape[0], 1)), shape)
+    y = g.unary("exp", g.sub(x, top))
+    graph = g.Graph((x,), (y, g.reduce("sum", y, (0,)), g.reduce("sum", y, (0, 1))))
+    program = compile_graph(graph)
+    assert len(program.steps) == 1 and program.steps[0].blocks > 4
+    array = rng.standard_normal(shape).astype(F4)
+    bound, results = load(program), []
+    for threads in (1, 2, 3) * 10:
+        with settings.override(num_threads=threads, exact_threads=True):
+            results.append([a.copy() for a in bound.call([array])])
+    for result in results:
+        for got, first in zip(result, results[0], strict=True):
+            np.testing.assert_array_equal(got, first)
+    np.testing.assert_allclose(results[0][1], interpret(graph, [array], wide=True)[1], rtol=1e-5)
