@@ -9,6 +9,7 @@ import pytest
 import needle as ndl
 from needle import init, nn, ops, optim
 from needle.compiler import jit_native
+from needle.compiler.memory import address
 from needle.errors import IndexRangeError, TraceError
 
 
@@ -618,3 +619,55 @@ def test_an_optimizer_that_writes_in_place(jit):
         return p.numpy()
 
     np.testing.assert_allclose(run(jit), run(lambda f: f), rtol=1e-6)
+
+
+def test_a_kept_buffer_is_not_written_in_place(jit):
+    class Average(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.mean = init.zeros(64)
+
+        def forward(self, x):
+            self.mean = self.mean * 0.5 + x.data
+
+    model = Average()
+    f = jit(model)
+    x = ndl.Tensor(np.ones(64, "float32"), requires_grad=False)
+    f(x), f(x)
+    kept = model.mean
+    f(x), f(x)
+    assert set(kept.tolist()) == {1.5} and set(model.mean.tolist()) == {1.875}
+    before = address(model.mean.cached_data)
+    del kept
+    f(x)
+    if f.compile is not jit_native.interpret:  # nobody holds it now: written in place
+        assert address(model.mean.cached_data) == before
+
+
+def test_a_gradient_that_is_only_read_stays_as_it_is(jit):
+    p = nn.Parameter(init.ones(2))
+    p.grad = kept = ndl.Tensor([3.0, 4.0])
+    f = jit(lambda: p.grad * 2)
+    assert [f().tolist() for _ in range(2)] == [[6, 8], [6, 8]]
+    assert p.grad is kept
+    p.grad = ndl.Tensor([1.0, 1.0])
+    assert f().tolist() == [2, 2]
+    assert count(f) == 1
+    p.grad = None
+    with pytest.raises(TypeError):
+        f()
+
+
+def test_an_argument_that_is_also_state(jit):
+    p, q = nn.Parameter(init.ones(2)), nn.Parameter(init.ones(2) * 5)
+    model = nn.Module()
+    model.p = p
+
+    def f(x):
+        model.p.data = model.p.data * 2
+        return x + model.p
+
+    compiled = jit(f)
+    assert compiled(p).tolist() == [4, 4]
+    assert compiled(q).tolist() == [9, 9]
+    assert compiled(p).tolist() == [16, 16]
