@@ -212,6 +212,17 @@ def test_a_mask_read_inside_is_fixed_and_guarded(jit):
     assert count(f) == 2
 
 
+def test_a_mask_written_inside_is_not_known(jit):
+    mask = np.array([True, False, True, False])
+
+    def f(x):
+        mask[1] = True
+        return x[mask]
+
+    with pytest.raises(TraceError, match="traced mask"):
+        jit(f)(ndl.Tensor(X[0]))
+
+
 def test_frozen_constants_are_listed_with_their_line(jit):
     generator = np.random.default_rng(0)
     f = jit(lambda x: x * generator.random(4))

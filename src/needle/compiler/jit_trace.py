@@ -52,7 +52,7 @@ class StepTracer:
         self.differentiated = False
         self.owners: dict[int, Owner] = {}
         for i, leaf in enumerate(leaves):
-            if isinstance(leaf, Tensor) and id(leaf) not in state.index:
+            if isinstance(leaf, Tensor):
                 self.owners.setdefault(id(leaf), Owner("argument", i))
         self.holders: dict[tuple[int, Any], TracedArray] = {}  # what stands in slots with arrays
 
