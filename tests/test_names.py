@@ -5,7 +5,7 @@ import importlib
 import pytest
 
 import needle as ndl
-from needle.names import ELSEWHERE
+from needle.names import ELSEWHERE, OF_TENSORS
 
 
 @pytest.mark.parametrize(
@@ -18,6 +18,24 @@ def test_every_name_of_the_table_names_the_way(module, name):
     assert str(caught.value) == (
         f"module {module!r} has no attribute {name!r}; needle's way: {way}"
     )
+
+
+@pytest.mark.parametrize(("name", "way"), [*OF_TENSORS.items(), ("exp", "ndl.exp(t)")])
+def test_what_tensors_elsewhere_have_names_the_way(name, way):
+    with pytest.raises(AttributeError) as caught:
+        getattr(ndl.Tensor([1.0]), name)
+    assert str(caught.value) == f"a Tensor has no attribute {name!r}; needle's way: {way}"
+    code = way.split(";")[0].split(", or ")[-1]
+    if "(" in code:  # the way is one that works
+        names = {"t": ndl.Tensor([[1.0, 2.0]]), "ndl": ndl, "shape": (2, 1), "dtype": "float32",
+                 "opt": ndl.optim.SGD([ndl.Tensor([1.0])]), "p": ndl.Tensor([1.0])}  # fmt: skip
+        eval(code, names | {"axis": 1, "axes": 0, "number": 2, "min": 0, "max": 1})
+
+
+def test_other_attributes_of_a_tensor_are_plain_errors():
+    with pytest.raises(AttributeError, match=r"^a Tensor has no attribute 'nothing'$"):
+        ndl.Tensor([1.0]).nothing
+    assert not hasattr(ndl.Tensor([1.0]), "__array_interface__")
 
 
 def test_other_names_are_plain_attribute_errors():

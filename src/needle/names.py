@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from importlib import import_module
 from typing import Any
 
@@ -65,12 +66,44 @@ ELSEWHERE = {
     },
 }
 
+OF_TENSORS = {
+    "view": "t.reshape(shape)",
+    "flatten": "t.reshape(-1)",
+    "clone": "t.copy()",
+    "to": "t.astype(dtype); everything is on the CPU",
+    "cuda": "none yet: everything is on the CPU",
+    "cpu": "t itself: everything is on the CPU",
+    "float": 't.astype("float32")',
+    "double": 't.astype("float64")',
+    "long": 't.astype("int64")',
+    "argmax": "t.numpy().argmax(axis)",
+    "argmin": "t.numpy().argmin(axis)",
+    "abs": "abs(t)",
+    "pow": "t ** number",
+    "mm": "a @ b",
+    "dot": "a @ b",
+    "std": "t.var(axes) ** 0.5",
+    "norm": "(t ** 2).sum() ** 0.5",
+    "clamp": "ndl.clip(t, min, max)",
+    "dim": "t.ndim",
+    "zero_": "p.grad = None, or opt.zero_grad()",
+    "requires_grad_": "t.requires_grad = True",
+}
+"""Attributes of tensors elsewhere; functions of `ops` need no line."""
+
 
 def lazy(name: str) -> Any:
     """Return one of needle's names that are imported at first use; AttributeError for any other."""
     if name not in LAZY:
         raise unknown("needle", name)
     return getattr(import_module(LAZY[name]), name)
+
+
+def unknown_of_tensor(name: str, functions: Collection[str]) -> AttributeError:
+    """Make the error for an attribute that Tensors lack; `functions` are those of a Tensor."""
+    way = OF_TENSORS.get(name, f"ndl.{name}(t)" if name in functions else "")
+    hint = f"; needle's way: {way}" if way else ""
+    return AttributeError(f"a Tensor has no attribute {name!r}{hint}", name=name)
 
 
 def unknown(module: str, name: str) -> AttributeError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -14,6 +14,7 @@ from needle.autograd.mode import mode
 from needle.autograd.value import NUMBERS, Op, Value
 from needle.backend.device import Device, check_device, default_device
 from needle.errors import DtypeError, GradientError, ShapeError
+from needle.names import unknown_of_tensor
 
 
 class TensorOp(Op):
@@ -378,6 +379,11 @@ class Tensor(Value):
         if len(inputs) == 2 and isinstance(inputs[0], NUMBERS) and ufunc.__name__ in _REFLECTED:
             return getattr(inputs[1], _REFLECTED[ufunc.__name__])(inputs[0])
         return function(*inputs)
+
+    if not TYPE_CHECKING:  # a type checker would take any name for an attribute
+
+        def __getattr__(self, name: str) -> NoReturn:
+            raise unknown_of_tensor(name, ops.__all__)
 
     def __dlpack__(self, **kwargs: Any) -> Any:
         return self.numpy().__dlpack__(**kwargs)
