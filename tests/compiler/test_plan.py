@@ -182,3 +182,14 @@ def test_a_program_gives_the_same_bits_twice_and_for_any_number_of_threads(threa
         for _ in range(20):
             for got, want in zip(bound.call(arrays), expected, strict=True):
                 np.testing.assert_array_equal(got, want)
+
+
+@pytest.mark.parametrize("name", ["adam", "mlp_step", "batch_norm"])
+def test_no_kernel_gets_a_buffer_that_it_writes_under_two_pointers(name):
+    graph = GRAPHS[name]()
+    tied = {1: 3, 2: 4} if name == "batch_norm" else state_inputs(graph)
+    program = compile_graph(simplify(graph), tied=tied)
+    assert any(output.in_place is not None for output in program.outputs)
+    for step in program.steps:
+        overwritten = [b for b in step.buffers if b.kind == "input" and b.index in tied.values()]
+        assert len(overwritten) == len(set(overwritten))

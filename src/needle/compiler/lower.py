@@ -7,7 +7,7 @@ step's table, and the body, whose pointer parameters are ``noalias``. Equal work
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from needle.compiler.emit import Module
 from needle.compiler.fuse_group import Group, Memory
@@ -18,7 +18,7 @@ from needle.compiler.lower_matmul import MatMulWork
 from needle.compiler.lower_movement import CumulativeWork, ScatterWork
 from needle.compiler.lower_nest import NestWork
 from needle.compiler.lower_index import anchor
-from needle.compiler.lower_instruction import anchored, collapsed
+from needle.compiler.lower_instruction import anchored, collapsed, joined
 from needle.compiler.lower_schedule import Scheduler
 from needle.compiler.lower_tail import Tailed
 from needle.compiler.primitives import Cumulative
@@ -78,6 +78,18 @@ def with_tail(host: Lowered, tail: Lowered) -> Lowered:
         tuple(offset for _, offset in slots),
         (*host.writes, *tail.writes),
     )
+
+
+def overwriting(one: Lowered, output: Node, target: Node) -> Lowered:
+    """A kernel that writes an output over an input it reads: the buffer is passed once."""
+    if output not in one.writes or target not in one.parameters:
+        return one
+    assert isinstance(one.work, NestWork)
+    gone, kept = one.parameters.index(output), one.parameters.index(target)
+    work = replace(one.work, nest=joined(one.work.nest, gone, kept))
+    slots = [slot for k, slot in enumerate(one.slots) if k != gone]
+    parameters, offsets = zip(*slots, strict=True)
+    return replace(one, work=work, parameters=parameters, offsets=offsets)
 
 
 def bundled(parts: Sequence[Lowered]) -> Lowered:

@@ -105,6 +105,19 @@ def anchored(nest: Nest) -> tuple[Nest, tuple[int, ...]]:
     return replace(nest, instructions=instructions, stores=stores), offsets
 
 
+def joined(nest: Nest, gone: int, kept: int) -> Nest:
+    """The nest with one parameter for two that are the same buffer: pointers must not alias."""
+    left = [k for k in range(len(nest.dtypes)) if k != gone]
+    numbers = {k: left.index(kept if k == gone else k) for k in range(len(nest.dtypes))}
+    instructions = tuple(
+        i._replace(attribute=numbers[i.attribute]) if i.op == "load" else i
+        for i in nest.instructions
+    )
+    stores = tuple(s._replace(parameter=numbers[s.parameter]) for s in nest.stores)
+    dtypes = tuple(nest.dtypes[k] for k in left)
+    return replace(nest, instructions=instructions, stores=stores, dtypes=dtypes)
+
+
 def collapsed(nest: Nest) -> Nest:
     """The nest with axes of size 1 dropped and neighbours merged where every address allows it."""
     used = [i.affine for i in nest.instructions if i.affine is not None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -117,7 +118,17 @@ def plan_of(node: Node, target: Target) -> MatMulPlan:
     a = node.inputs[0]
     m, n = node.shape[-2:]
     k = a.shape[-2] if primitive.transpose_a else a.shape[-1]
-    return plan_matmul(
-        target, m, n, k, node.dtype.name, transpose_a=primitive.transpose_a,
-        transpose_b=primitive.transpose_b, batch=math.prod(node.shape[:-2]),
-    )  # fmt: skip
+    transposed = primitive.transpose_a, primitive.transpose_b
+    return _plan(target, (m, n, k), node.dtype.name, transposed, math.prod(node.shape[:-2]))
+
+
+@functools.lru_cache(maxsize=1024)
+def _plan(
+    target: Target,
+    sizes: tuple[int, int, int],
+    dtype: str,
+    transposed: tuple[bool, bool],
+    batch: int,
+) -> MatMulPlan:
+    first, second = transposed
+    return plan_matmul(target, *sizes, dtype, transpose_a=first, transpose_b=second, batch=batch)

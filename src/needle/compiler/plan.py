@@ -16,7 +16,7 @@ from needle.compiler import plan_memory, plan_order
 from needle.compiler.fuse import fuse, separate
 from needle.compiler.fuse_group import Group, Memory
 from needle.compiler.graph import Build, Graph, Node, rebuild
-from needle.compiler.lower import Kernels, Lowered, counted
+from needle.compiler.lower import Kernels, Lowered, counted, overwriting
 from needle.compiler.lower_index import Copy
 from needle.compiler.lower_nest import NestWork
 from needle.compiler.lower_reduce import neutral
@@ -79,6 +79,8 @@ def compile_graph(
     places[STREAMS] = Buffer("constant", 1)
     in_place = _in_place(lowered, ties, places)
     outputs = _place_outputs(graph, in_place, places)
+    for output, replaced in in_place.items():
+        lowered = [overwriting(one, storage(output), replaced) for one in lowered]
     lowered = plan_order.bundled_state(plan_order.bundled_small(lowered))
     barriers = plan_memory.barriers(lowered, places)
     arena = plan_memory.allocate(lowered, barriers, places)
