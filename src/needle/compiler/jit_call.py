@@ -118,22 +118,19 @@ class Variant:
         call.variant, call.state, call.leaves, call.args = self, state, leaves, args
         call.values, call.numbers = found
         held = fetch.release(*where)
-        runs = getattr(self.executable, "runs", 0)
+        runs = self.executable.runs
         try:
             out = call.out = self._execute(call, fetch.arrays(*where))
             del held
             fetch.apply(*where, call, out)
         except KeyboardInterrupt:
-            if getattr(self.executable, "runs", 0) != runs:  # leave the state of a whole step
-                call.out = self.executable.outputs()  # type: ignore[attr-defined]
+            if self.executable.runs != runs:  # leave the state of a whole step
+                call.out = self.executable.outputs()
                 fetch.apply(*where, call, call.out)
             raise
         for label, position in trace.prints:
             print(f"{label}{out[position]}")
         return trace.result(call)
-
-    def _finished(self) -> int:
-        return self.executable.finished
 
     def _execute(self, call: Call, arrays: list[np.ndarray]) -> list[np.ndarray]:
         call.arrays = arrays if self.trace.gradients else None

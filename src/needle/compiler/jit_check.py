@@ -77,13 +77,13 @@ class Watched:
         self.variant, self.executable = variant, variant.executable
 
     @property
-    def finished(self) -> int:
+    def runs(self) -> int:
         """As the executable's."""
-        return self.executable.finished
+        return self.executable.runs
 
-    def results(self) -> Any:
+    def outputs(self) -> Any:
         """As the executable's."""
-        return self.executable.results()
+        return self.executable.outputs()
 
     def call(self, arrays: Any, numbers: Any = ()) -> Any:
         """Run the executable."""

@@ -31,10 +31,10 @@ class Executable(Protocol):
         """Return the outputs for the array inputs and the number inputs, each in order."""
 
     @property
-    def finished(self) -> int:
+    def runs(self) -> int:
         """A number that changes with each call that ran to its end."""
 
-    def results(self) -> list[np.ndarray]:
+    def outputs(self) -> list[np.ndarray]:
         """Return the outputs of the last call."""
 
 
@@ -51,10 +51,10 @@ class Interpreted:
         numbers: frozenset[int] = frozenset(),
     ) -> None:
         self.graph, self.numbers = graph, numbers
-        self.finished = 0
+        self.runs = 0
         self._results: list[np.ndarray] = []
 
-    def results(self) -> list[np.ndarray]:
+    def outputs(self) -> list[np.ndarray]:
         """Return the outputs of the last call."""
         return self._results
 
@@ -66,7 +66,7 @@ class Interpreted:
             for i, node in enumerate(self.graph.inputs)
         ]
         self._results = [np.array(x) for x in interpret(self.graph, given)]
-        self.finished += 1
+        self.runs += 1
         return self._results
 
 

@@ -159,15 +159,6 @@ class BoundProgram:
         """What the last call returned, or would have returned but for an interrupt."""
         return self._outputs.copy()  # type: ignore[return-value]
 
-    @property
-    def finished(self) -> int:
-        """A number that changes with each call that ran to its end."""
-        return int(self._words[Word.CALLS])
-
-    def results(self) -> list[np.ndarray]:
-        """The outputs of the last call."""
-        return self._outputs.copy()  # type: ignore[return-value]
-
     def vouch(self, output: int, references: int) -> None:
         """Let `references` more references to a result not keep it from being overwritten."""
         self._result_limits[self._result_at.index(output)] = _own_references() + 1 + references
