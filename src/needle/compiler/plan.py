@@ -79,8 +79,10 @@ def compile_graph(
     places[STREAMS] = Buffer("constant", 1)
     in_place = _in_place(lowered, ties, places)
     outputs = _place_outputs(graph, in_place, places)
+    writer = {node: k for k, one in enumerate(lowered) for node in one.writes}
     for output, replaced in in_place.items():
-        lowered = [overwriting(one, storage(output), replaced) for one in lowered]
+        k = writer[storage(output)]
+        lowered[k] = overwriting(lowered[k], storage(output), replaced)
     lowered = plan_order.bundled_state(plan_order.bundled_small(lowered))
     barriers = plan_memory.barriers(lowered, places)
     arena = plan_memory.allocate(lowered, barriers, places)
