@@ -85,6 +85,44 @@ def test_ten_thousand_small_steps_do_not_grow(no_collection):
     assert abs((w.numpy() * x).sum() - 1.0) < 1e-6
 
 
+EPOCHS = """
+import gc, resource
+from pathlib import Path
+import numpy as np, needle as ndl
+from needle import autograd, nn
+X, y = np.random.rand(160, 12).astype("float32"), np.random.randint(0, 4, 160)
+loader = ndl.data.DataLoader(ndl.data.NDArrayDataset(X, y), batch_size=16, shuffle=True)
+model, loss_fn = ndl.models.MLPResNet(12, 16, 1, 4), nn.SoftmaxLoss()
+opt = ndl.optim.Adam(model.parameters(), weight_decay=0.01)
+
+def train(epochs):
+    for _ in range(epochs):
+        for a, b in loader:
+            opt.reset_grad()
+            loss = loss_fn(model(a), b) + 1e-4 * nn.l1_penalty(model.parameters())
+            loss.backward()
+            opt.step()
+    del a, b, loss
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return autograd.TENSOR_COUNTER, pages * resource.getpagesize()
+
+train(10)
+gc.collect()
+gc.disable()
+(values, size), (later, grown) = train(20), train(100)
+print(later - values, grown - size)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_training_process_does_not_grow():
+    """A thousand steps as users write them; one array a step left behind would be 250 kB."""
+    out = subprocess.run([sys.executable, "-c", EPOCHS], capture_output=True, text=True, check=True)
+    values, grown = map(int, out.stdout.split())
+    assert values == 0
+    assert grown < 200_000
+
+
 def test_a_graph_is_freed_without_the_collector(no_collection):
     x = ndl.Tensor([1.0])
     x.grad = None  # frees what the last test's backward() left

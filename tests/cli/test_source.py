@@ -53,6 +53,12 @@ def test_a_folder_of_arrays(here):
     assert len(source.test()) == 24
 
 
+def test_no_training_samples_are_an_error_that_names_the_file(here):
+    folder = make_data(here / "table", count=0)
+    with pytest.raises(DataError, match=r"x_train.npy: expected training samples, got none"):
+        open_source(str(folder))
+
+
 def test_the_test_files_are_not_opened_for_training(here):
     folder = make_data(here / "table")
     for name in ("x_test.npy", "y_test.npy"):

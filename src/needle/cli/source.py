@@ -63,6 +63,8 @@ def open_source(name: str) -> Source:
         paths = [path for file in files if (path := _existing(folder / file))]
         if len(paths) == len(files):
             train = reader(paths[0], paths[1])
+            if not len(train):
+                raise DataError(f"{paths[0]}: expected training samples, got none")
             test = partial(reader, paths[2], paths[3])
             return Source(label, train, test, classes_of(train))
     known = ", ".join(NAMES)
