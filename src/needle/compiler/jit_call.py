@@ -75,11 +75,11 @@ class Variant:
     def __init__(self, trace: Trace, state: State, compile: Compile) -> None:
         self.trace = trace
         self.wiring = wire(trace, trace.outputs, trace.tied)
-        self.fetch = Fetch(trace, self.wiring, state)
         self.compile = compile
         self.executable: Executable = compile(
             self.wiring.graph, self.wiring.tied, self.wiring.numbers
         )
+        self.fetch = Fetch(trace, self.wiring, state, self.executable)
         self.copied = 0
         self._gradients: dict[int, Executable] = {}
         self._vouch()
@@ -118,15 +118,15 @@ class Variant:
         call.variant, call.state, call.leaves, call.args = self, state, leaves, args
         call.values, call.numbers = found
         held = fetch.release(*where)
-        runs = self.executable.runs
+        runs, moved = self.executable.runs, self.executable.moved
         try:
             out = call.out = self._execute(call, fetch.arrays(*where))
             del held
-            fetch.apply(*where, call, out)
+            fetch.apply(*where, call, out, self.executable.moved != moved)
         except KeyboardInterrupt:
             if self.executable.runs != runs:  # leave the state of a whole step
                 call.out = self.executable.outputs()
-                fetch.apply(*where, call, call.out)
+                fetch.apply(*where, call, call.out, True)
             raise
         for label, position in trace.prints:
             print(f"{label}{out[position]}")

@@ -81,6 +81,11 @@ class Watched:
         """As the executable's."""
         return self.executable.runs
 
+    @property
+    def moved(self) -> int:
+        """As the executable's."""
+        return self.executable.moved
+
     def outputs(self) -> Any:
         """As the executable's."""
         return self.executable.outputs()

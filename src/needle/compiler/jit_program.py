@@ -34,6 +34,10 @@ class Executable(Protocol):
     def runs(self) -> int:
         """A number that changes with each call that ran to its end."""
 
+    @property
+    def moved(self) -> int:
+        """A number that changes when state stands in another array than before the call."""
+
     def outputs(self) -> list[np.ndarray]:
         """Return the outputs of the last call."""
 
@@ -51,7 +55,7 @@ class Interpreted:
         numbers: frozenset[int] = frozenset(),
     ) -> None:
         self.graph, self.numbers = graph, numbers
-        self.runs = 0
+        self.runs = self.moved = 0
         self._results: list[np.ndarray] = []
 
     def outputs(self) -> list[np.ndarray]:
@@ -67,6 +71,7 @@ class Interpreted:
         ]
         self._results = [np.array(x) for x in interpret(self.graph, given)]
         self.runs += 1
+        self.moved += 1
         return self._results
 
 
@@ -166,7 +171,7 @@ class Fetch:
     trace says.
     """
 
-    def __init__(self, trace: Trace, wiring: Wiring, state: State) -> None:
+    def __init__(self, trace: Trace, wiring: Wiring, state: State, executable: Executable) -> None:
         self.names: dict[str, Any] = {
             "grad": grad_array, "draw": _draw, "Tensor": Tensor, "ndarray": np.ndarray,
             "copyto": np.copyto, "refs": sys.getrefcount, "array_equal": np.array_equal,
@@ -179,8 +184,11 @@ class Fetch:
         items = [self._array(o) for o in wiring.origins if not isinstance(o, NumberOrigin)]
         self.arrays = self._compile("arrays", _PARAMETERS, [f"return [{', '.join(items)}]"])
         self.release = self._compile("release", _PARAMETERS, self._release_lines(trace, state))
+        program = getattr(executable, "program", None)
+        outputs = program.outputs if program is not None else ()
+        self.in_place = {j for j, output in enumerate(outputs) if output.in_place is not None}
         self.apply = self._compile(
-            "apply", _PARAMETERS + ", call, out", self._apply_lines(trace, state) or ["pass"]
+            "apply", _PARAMETERS + ", call, out, moved", self._apply_lines(trace, state)
         )
 
     def _presence_lines(self, trace: Trace) -> list[str]:
@@ -209,7 +217,11 @@ class Fetch:
         return [*lines, "return held"]
 
     def _apply_lines(self, trace: Trace, state: State) -> list[str]:
-        lines = [f"{self.owner(owner)}._data = out[{j}]" for owner, j in trace.data]
+        stays = [f"{self.owner(o)}._data = out[{j}]" for o, j in trace.data if j in self.in_place]
+        lines = ["if moved:", *(f"    {line}" for line in stays or ["pass"])]
+        lines += [
+            f"{self.owner(o)}._data = out[{j}]" for o, j in trace.data if j not in self.in_place
+        ]
         for owner, place in trace.grads:
             lines.append(
                 f"{self.owner(owner)}._grad = {'None' if place is None else f'out[{place}]'}"
@@ -222,11 +234,15 @@ class Fetch:
             old = dict(state.holders[number].items()).get(key)
             make = f"call.put({number}, {self._name(key)}, {self._name(build)}(call))"
             if position is not None and isinstance(old, Tensor):
-                lines += [
+                test = "type(x) is Tensor and refs(x) <="
+                rebind = [
                     f"x = {slot}",
-                    f"if type(x) is Tensor and refs(x) <= {_HELD + 1}: x._data = out[{position}]",
+                    f"if {test} {_HELD + 1}: x._data = out[{position}]",
                     f"else: {make}",
                 ]
+                if position in self.in_place:
+                    rebind = ["if moved:", *(f"    {line}" for line in rebind)]
+                lines += rebind
             elif key in state.holders[number].apart:
                 lines.append(f"{slot} = {self._name(build)}(call)")
             else:

@@ -71,6 +71,7 @@ class BoundProgram:
         self._pack = struct.Struct("=" + "".join(formats)).pack_into
         self._numbers = np.zeros(max(1, len(formats)), "int64")
         self._status = np.zeros(2, "int64")
+        self.moved = 0  # how often an in-place output got another array than the caller's
         self._constants = [aligned_copy(constant) for constant in program.constants]
         self._arrays: list[np.ndarray | None] = [None] * len(self._inputs)
         self._outputs: list[np.ndarray | None] = [None] * len(program.outputs)
@@ -204,6 +205,7 @@ class BoundProgram:
         if [*map(sys.getrefcount, self._state)] != self._state_limits:
             for at, (k, _) in self._in_place.items():
                 if _references(self._state, k) > self._state_limits[k]:
+                    self.moved += 1
                     self._use(at, aligned_copy(arrays[at]))
         counts = [*map(sys.getrefcount, self._results)]
         if counts != self._result_limits:
@@ -221,6 +223,7 @@ class BoundProgram:
             )
         if i in self._in_place:
             mine = owned(array) and array.flags.writeable and address(array) % ALIGNMENT == 0
+            self.moved += not mine
             array = array if mine else aligned_copy(array)
         self._use(i, array)
 
