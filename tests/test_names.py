@@ -33,7 +33,7 @@ def test_what_tensors_elsewhere_have_names_the_way(name, way):
 
 
 def test_other_attributes_of_a_tensor_are_plain_errors():
-    with pytest.raises(AttributeError, match=r"^a Tensor has no attribute 'nothing'$"):
+    with pytest.raises(AttributeError, match=r"has no attribute 'nothing'$"):
         ndl.Tensor([1.0]).nothing
     assert not hasattr(ndl.Tensor([1.0]), "__array_interface__")
 

@@ -99,6 +99,17 @@ def lazy(name: str) -> Any:
     return getattr(import_module(LAZY[name]), name)
 
 
+class Missing:
+    """Stands for an attribute that Tensors lack: reading it raises AttributeError with the way."""
+
+    def __init__(self, name: str, functions: Collection[str]) -> None:
+        self.name, self.functions = name, functions
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        """Raise, also for `hasattr`, which then is False."""
+        raise unknown_of_tensor(self.name, self.functions)
+
+
 def unknown_of_tensor(name: str, functions: Collection[str]) -> AttributeError:
     """Make the error for an attribute that Tensors lack; `functions` are those of a Tensor."""
     way = OF_TENSORS.get(name, f"ndl.{name}(t)" if name in functions else "")
