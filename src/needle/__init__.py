@@ -12,7 +12,7 @@ from needle.backend.device import (
 )  # fmt: skip
 from needle.errors import PrecisionWarning
 from needle.init import ones, ones_like, zeros, zeros_like
-from needle.names import lazy
+from needle.names import LAZY, lazy
 from needle.ops import *  # noqa: F403  every op is needle's too: one list of them, in ops
 from needle.ops import abs as abs
 from needle.ops import max as max
@@ -23,11 +23,11 @@ __version__ = "0.1.0"
 __all__ = [
     "Device", "NDArray", "PrecisionWarning", "Tensor", "TensorTuple", "Value", "__version__",
     "all_devices", "autograd", "backend_numpy", "cpu", "cpu_numpy", "cuda", "data",
-    "debug_print", "default_device", "disable_jit", "fit", "init", "jit", "load", "models", "nn",
-    "no_grad", "ones", "ones_like", "ops", "optim", "predict", "save", "set_num_threads",
-    "summary", "testing", "training", "zeros", "zeros_like",
+    "default_device", "fit", "init", "load", "models", "nn", "no_grad", "ones", "ones_like", "ops",
+    "optim", "predict", "save", "summary", "testing", "training", "zeros", "zeros_like",
 ]  # fmt: skip
 __all__ += ops.__all__
+__all__ += LAZY
 
 
 def __getattr__(name: str) -> Any:
