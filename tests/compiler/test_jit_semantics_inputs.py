@@ -9,7 +9,7 @@ import pytest
 import needle as ndl
 from needle import init, nn, ops
 from needle.compiler import jit_native, philox
-from needle.errors import TraceError
+from needle.errors import ArgumentError, TraceError
 
 
 @pytest.fixture(params=["interpreter", "native"])
@@ -353,7 +353,9 @@ def test_print_shows_what_is_known(jit, capsys):
         return t
 
     jit(f)(ndl.Tensor(X))
-    assert capsys.readouterr().out == ("traced float32[6, 4] needle.Tensor(traced float32[6, 4])\n")
+    assert capsys.readouterr().out == (
+        "needle.Tensor(traced float32[6, 4]) needle.Tensor(traced float32[6, 4])\n"
+    )
 
 
 def test_debug_print_prints_at_each_call(jit, capsys):
@@ -403,3 +405,17 @@ def test_one_float_given_twice_is_two_inputs(jit):
     x, half = ndl.Tensor([1.0]), 0.5
     assert [f(x, half, half).item(), f(x, 0.5, 2.5).item()] == [1.0, 3.0]
     assert count(f) == 1
+
+
+def test_generators_and_async_functions_are_refused():
+    def steps(x):
+        yield x * 2
+
+    async def later(x):
+        return x * 2
+
+    for function in (steps, later):
+        with pytest.raises(
+            ArgumentError, match="generators and async functions cannot be compiled"
+        ):
+            ndl.jit(function)

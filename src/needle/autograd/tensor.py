@@ -353,10 +353,11 @@ class Tensor(Value):
         return self.realize_cached_data().reshape(())
 
     def __str__(self) -> str:
-        return str(self.realize_cached_data())
+        data = self.realize_cached_data()  # a traced array has no text of its own: say what it is
+        return str(data) if isinstance(data, np.ndarray) else repr(self)
 
     def __repr__(self) -> str:
-        return f"needle.Tensor({self})"
+        return f"needle.Tensor({self.realize_cached_data()})"
 
     def __format__(self, spec: str) -> str:
         return format(self.item(), spec) if spec else str(self)

@@ -34,13 +34,17 @@ MOST_VARIANTS = 32
 """Programs that one function keeps; the one not used for longest is dropped."""
 
 _ARRAYS = (Tensor, np.ndarray)
+_SUSPENDS = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 _lock = threading.RLock()  # one compiled call at a time
 
 
 def _renew_lock() -> None:
     """In a forked child: the thread that held the lock does not exist here."""
     global _lock
-    _lock = threading.RLock()
+    _SUSPENDS = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
+
+
+_lock = threading.RLock()
 
 
 if hasattr(os, "register_at_fork"):
@@ -295,9 +299,17 @@ def jit(
         return lambda f: jit(f, static=static, random=random)
     if isinstance(function, JitFunction):
         return function
-    if not callable(function):
-        raise ArgumentError(f"jit: expected a function or a module, got {function!r:.60}")
+    if not callable(function) or is_generator(function):
+        raise ArgumentError(
+            f"jit: expected a function or a module, got {function!r:.60}; "
+            "generators and async functions cannot be compiled, the function they call for a step can"
+        )
     return JitFunction(function, static, random)
+
+
+def is_generator(function: Callable[..., Any]) -> bool:
+    """Whether a call would give a generator or a coroutine, which a program cannot be."""
+    return bool(function.__code__.co_flags & _SUSPENDS) if hasattr(function, "__code__") else False
 
 
 @contextlib.contextmanager
