@@ -419,3 +419,20 @@ def test_generators_and_async_functions_are_refused():
             ArgumentError, match="generators and async functions cannot be compiled"
         ):
             ndl.jit(function)
+
+
+def test_arrays_made_inside_that_count_or_repeat_become_nodes(jit):
+    outside = np.arange(4.0)
+
+    def f(x):
+        inside = x * np.arange(4) + np.full(4, 2.5) + np.zeros((3, 4))
+        return inside + np.arange(3).reshape(3, 1) + outside + outside[:2].sum()
+
+    compiled = jit(f)
+    x = tensor(X[0].astype("float64"))
+    for k in range(2):
+        outside[0] = k
+        np.testing.assert_allclose(compiled(x).numpy(), f(x).numpy())
+    shapes = [node.shape for node in compiled.graph.inputs]
+    assert shapes == [(4,), (4,)]  # the argument, and what is read by reference
+    assert "frozen" not in compiled.history.notes

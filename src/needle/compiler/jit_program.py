@@ -21,7 +21,13 @@ from needle.compiler.interpret import interpret
 from needle.compiler.jit_origins import DataOf, Draw, GradOf, Key, Leaf, OutGrad, Owner, Slot, Trace
 from needle.compiler.primitives import Broadcast, Constant, Input, Iota
 from needle.compiler.state import State
-from needle.compiler.trace_record import ArrayOrigin, Calculation, Literal, NumberOrigin
+from needle.compiler.trace_record import (
+    ArrayOrigin,
+    Calculation,
+    Literal,
+    NumberOrigin,
+    Recorder,
+)
 
 
 class Executable(Protocol):
@@ -92,6 +98,7 @@ def wire(trace: Trace, outputs: Sequence[Node], tied: dict[int, Node]) -> Wiring
     input.
     """
     recorder = trace.recorder
+    private = _own_arrays(recorder) if not trace.patterns else set()
     arrays = {traced.first: array for array, traced in recorder.arrays.values()}
     later = [n for found in trace.gradients.values() if isinstance(found, tuple) for n in found[1]]
     used = {n for n in topological([*trace.outputs, *later]) if isinstance(n.primitive, Input)}
@@ -106,7 +113,8 @@ def wire(trace: Trace, outputs: Sequence[Node], tied: dict[int, Node]) -> Wiring
         if node not in used or (isinstance(origin, OutGrad) and node not in own):
             continue
         if isinstance(origin, ArrayOrigin) and node not in trace.patterns:
-            trace.patterns[node] = _pattern(arrays[node])
+            mine = id(arrays[node]) in private
+            trace.patterns[node] = _pattern(arrays[node]) if mine else None
         plain = trace.patterns.get(node)
         if plain is None:
             assert isinstance(node.primitive, Input)
@@ -127,9 +135,7 @@ def wire(trace: Trace, outputs: Sequence[Node], tied: dict[int, Node]) -> Wiring
 
 
 def _pattern(array: np.ndarray) -> Node | None:
-    """Return nodes for an array that holds one value, or counts along one axis; else None."""
-    if _held_elsewhere(array):
-        return None
+    """Return a node for an array that holds one value, or counts along one axis; else None."""
     if array.size and (array == array.flat[0]).all():
         number = make(Constant(array.flat[0].item(), array.dtype))
         return make(Broadcast(array.shape), number) if array.ndim else number
@@ -142,18 +148,21 @@ def _pattern(array: np.ndarray) -> Node | None:
     return None
 
 
-def _held_elsewhere(array: np.ndarray) -> bool:
-    """Whether anybody but the trace could change an array: then it is read at each call."""
-    if array.base is not None and not isinstance(array.base, np.ndarray):
-        return True
-    owner = array if array.base is None else array.base
-    # the trace's own references: its table, the caller's variables and this function's
-    return sys.getrefcount(array) > _REFERENCES or (
-        owner is not array and sys.getrefcount(owner) > 3 and owner.flags.writeable
-    )
+def _own_arrays(recorder: Recorder) -> set[int]:
+    """Return the ids of the arrays that nobody but the trace could change.
 
-
-_REFERENCES = 5
+    References are counted by C loops over lists: a call of a function may add one.
+    """
+    sample = [(np.empty(1),)]
+    alone = max(map(sys.getrefcount, [pair[0] for pair in sample]))  # by a tuple and the list
+    arrays = [pair[0] for pair in recorder.arrays.values()]
+    counts = [*map(sys.getrefcount, arrays)]
+    views = [a for a in arrays if isinstance(a.base, np.ndarray)]
+    bases = [a.base for a in views]
+    base_counts = [*map(sys.getrefcount, bases)]
+    own = {id(a) for a, n in zip(arrays, counts, strict=True) if n <= alone}
+    own -= {id(a) for a, n in zip(views, base_counts, strict=True) if n > alone}
+    return own - {id(a) for a in arrays if not isinstance(a.base, np.ndarray | None)}
 
 
 TYPE_GUARD, GRAD_GUARD, ARRAY_GUARD = -1, -2, -3
