@@ -302,7 +302,7 @@ def jit(
     if not callable(function) or is_generator(function):
         raise ArgumentError(
             f"jit: expected a function or a module, got {function!r:.60}; "
-            "generators and async functions cannot be compiled, the function they call for a step can"
+            "generators and async functions cannot be compiled, the function they call can"
         )
     return JitFunction(function, static, random)
 
