@@ -436,3 +436,22 @@ def test_arrays_made_inside_that_count_or_repeat_become_nodes(jit):
     shapes = [node.shape for node in compiled.graph.inputs]
     assert shapes == [(4,), (4,)]  # the argument, and what is read by reference
     assert "frozen" not in compiled.history.notes
+
+
+def test_index_arrays_of_other_objects_are_guarded(jit):
+    class Foreign:
+        index = np.array([0, 1])
+        mask = np.array([True, False, True, False])
+
+    f = jit(lambda x: (x[Foreign.index], x[Foreign.mask], x[np.arange(2)]))
+    x = ndl.Tensor(X[0])
+    for k in range(3):
+        if k == 1:
+            Foreign.index[0] = 3
+        if k == 2:
+            Foreign.mask[1] = True
+        picked, masked, _ = f(x)
+        np.testing.assert_array_equal(picked.numpy(), X[0][Foreign.index])
+        np.testing.assert_array_equal(masked.numpy(), X[0][Foreign.mask])
+    assert count(f) == 3
+    assert len(f.latest.trace.recorder.fixed) == 2  # the array made inside cannot change

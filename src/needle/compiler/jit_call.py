@@ -111,21 +111,21 @@ class Variant:
         fetch, targets, foreign = self.fetch, state.targets, self.trace.foreign
         where = (leaves, state.tensors, targets, foreign)
         key = np.random.randint(0, 2**64, dtype=np.uint64) if fetch.draws_key else 0
-        found = fetch.numbers(*where, key)
+        found = fetch.inputs(*where, key)
         if type(found) is int:
             raise GuardError(found)
-        trace, call = self.trace, Call()
+        trace, call, executable = self.trace, Call(), self.executable
         call.variant, call.state, call.leaves, call.args = self, state, leaves, args
-        call.values, call.numbers = found
-        held = fetch.release(*where)
-        runs, moved = self.executable.runs, self.executable.moved
+        call.values, call.numbers, held, arrays = found
+        del found
+        runs, moved = executable.runs, executable.moved
         try:
-            out = call.out = self._execute(call, fetch.arrays(*where))
-            del held
-            fetch.apply(*where, call, out, self.executable.moved != moved)
+            out = call.out = self._execute(call, arrays)
+            del held, arrays
+            fetch.apply(*where, call, out, executable.moved != moved)
         except KeyboardInterrupt:
-            if self.executable.runs != runs:  # leave the state of a whole step
-                call.out = self.executable.outputs()
+            if executable.runs != runs:  # leave the state of a whole step
+                call.out = executable.outputs()
                 fetch.apply(*where, call, call.out, True)
             raise
         for label, position in trace.prints:

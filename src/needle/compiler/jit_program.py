@@ -99,6 +99,7 @@ def wire(trace: Trace, outputs: Sequence[Node], tied: dict[int, Node]) -> Wiring
     """
     recorder = trace.recorder
     private = _own_arrays(recorder) if not trace.patterns else set()
+    recorder.fixed = [pair for pair in recorder.fixed if id(pair[0]) not in private]
     arrays = {traced.first: array for array, traced in recorder.arrays.values()}
     later = [n for found in trace.gradients.values() if isinstance(found, tuple) for n in found[1]]
     used = {n for n in topological([*trace.outputs, *later]) if isinstance(n.primitive, Input)}
@@ -156,6 +157,7 @@ def _own_arrays(recorder: Recorder) -> set[int]:
     sample = [(np.empty(1),)]
     alone = max(map(sys.getrefcount, [pair[0] for pair in sample]))  # by a tuple and the list
     arrays = [pair[0] for pair in recorder.arrays.values()]
+    arrays += [pair[0] for pair in recorder.fixed if isinstance(pair[0], np.ndarray)]
     counts = [*map(sys.getrefcount, arrays)]
     views = [a for a in arrays if isinstance(a.base, np.ndarray)]
     bases = [a.base for a in views]
@@ -174,10 +176,10 @@ _HELD = 4
 class Fetch:
     """Generated functions around one executable; all take leaves, tensors, targets, foreign.
 
-    `numbers(..., key)` returns (all values, the number inputs), or a number that says which guard
-    does not hold. `arrays` returns the array inputs. `release` prepares what the program may
-    overwrite, and returns arrays to hold on to. `apply(..., call, out)` puts results where the
-    trace says.
+    `inputs(..., key)` returns all values, the number inputs, arrays to hold on to (so that the
+    program does not write them) and the array inputs; or a number that says which guard does not
+    hold. `apply(..., call, out, moved)` puts results where the trace says; `moved` is whether state
+    that is written in place stands in another array than before.
     """
 
     def __init__(self, trace: Trace, wiring: Wiring, state: State, executable: Executable) -> None:
@@ -188,11 +190,16 @@ class Fetch:
         recorder = trace.recorder
         self.draws_key = any(isinstance(origin, Key) for origin in recorder.values)
         positions = [o.position for o in wiring.origins if isinstance(o, NumberOrigin)]
-        lines = [*self._presence_lines(trace), *self._number_lines(trace, positions)]
-        self.numbers = self._compile("numbers", _PARAMETERS + ", key", lines)
         items = [self._array(o) for o in wiring.origins if not isinstance(o, NumberOrigin)]
-        self.arrays = self._compile("arrays", _PARAMETERS, [f"return [{', '.join(items)}]"])
-        self.release = self._compile("release", _PARAMETERS, self._release_lines(trace, state))
+        values = "".join(f"v{i}, " for i in range(len(recorder.values)))
+        numbers = "".join(f"v{i}, " for i in positions)
+        lines = [
+            *self._presence_lines(trace),
+            *self._number_lines(trace),
+            *self._release_lines(trace, state),
+            f"return ({values}), ({numbers}), held, [{', '.join(items)}]",
+        ]
+        self.inputs = self._compile("inputs", _PARAMETERS + ", key", lines)
         program = getattr(executable, "program", None)
         outputs = program.outputs if program is not None else ()
         self.in_place = {j for j, output in enumerate(outputs) if output.in_place is not None}
@@ -206,12 +213,9 @@ class Fetch:
         for owner, present in trace.had_grad.items():
             test = "is" if present else "is not"
             lines.append(f"if {self.owner(owner)}._grad {test} None: return {GRAD_GUARD}")
-        for origin, values, _ in trace.recorder.fixed:
-            array = self._array(origin) if not isinstance(origin, ArrayOrigin) else None
-            if array is not None:
-                lines.append(
-                    f"if not array_equal({array}, {self._name(values)}): return {ARRAY_GUARD}"
-                )
+        for origin, values in trace.recorder.fixed:
+            same = f"array_equal({self._array(origin)}, {self._name(values)})"
+            lines.append(f"if not {same}: return {ARRAY_GUARD}")
         return lines
 
     def _release_lines(self, trace: Trace, state: State) -> list[str]:
@@ -223,7 +227,7 @@ class Fetch:
             slot = self._slot(number, key)
             if output in trace.tied and isinstance(state.holders[number].target[key], Tensor):
                 lines.append(f"if refs({slot}) > {_HELD}: held.append({slot}._data)")
-        return [*lines, "return held"]
+        return lines
 
     def _apply_lines(self, trace: Trace, state: State) -> list[str]:
         stays = [f"{self.owner(o)}._data = out[{j}]" for o, j in trace.data if j in self.in_place]
@@ -271,7 +275,7 @@ class Fetch:
         self.names[name] = value
         return name
 
-    def _number_lines(self, trace: Trace, positions: list[int]) -> list[str]:
+    def _number_lines(self, trace: Trace) -> list[str]:
         recorder = trace.recorder
         guards: dict[int, list[int]] = {}
         for k, guard in enumerate(recorder.guards):
@@ -285,9 +289,7 @@ class Fetch:
             for k in guards.get(i, ()):
                 expected = self._name(recorder.guards[k].expected)
                 lines.append(f"if v{i} != {expected}: return {k}")
-        every = "".join(f"v{i}, " for i in range(len(recorder.values)))
-        chosen = "".join(f"v{i}, " for i in positions)
-        return [*lines, f"return ({every}), ({chosen})"]
+        return lines
 
     def _value(self, origin: Any) -> str:
         if isinstance(origin, Calculation):

@@ -145,6 +145,13 @@ class StepTracer:
         self.owner(value)
         self.grads[id(value)] = grad
 
+    def clear(self) -> None:
+        """Let go of everything; a gradient with its graph is a cycle, which is cut."""
+        for value in self.inside.values():
+            value.op, value.inputs, value._grad = None, (), None
+        for table in (self.inside, self.data, self.grads, self.before, self.only_read):
+            table.clear()
+
     # ---- random numbers
 
     def uniform(self, shape: Any) -> Any:
@@ -218,9 +225,8 @@ def _trace(
     finally:
         restore(state, held)
         generators.restore()
-        done, tracer.inside, tracer.grads = tracer.trace, {}, {}
-        tracer.data.clear()
-    return done
+        tracer.clear()
+    return tracer.trace
 
 
 class Generators:

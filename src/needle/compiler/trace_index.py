@@ -210,6 +210,7 @@ def _item(part: Any) -> Any:
             raise IndexError(f"arrays used as indices must be of integer type, got {part.dtype}")
         return part
     if isinstance(part, np.ndarray):
+        t.active().watch(part)
         if part.dtype == np.bool_:
             return part.nonzero()
         return part if part.ndim else int(part)

@@ -76,7 +76,7 @@ class Recorder:
         self.calculated: dict[Any, Any] = {}
         self.guards: list[Guard] = []
         self.arrays: dict[int, tuple[np.ndarray, Any]] = {}
-        self.fixed: list[tuple[Any, np.ndarray, Source]] = []
+        self.fixed: list[tuple[Any, np.ndarray]] = []  # guarded contents, by where they are
         self._numbers: dict[int, Node] = {}
         self.on_node: Callable[[], None] | None = None
 
@@ -108,9 +108,15 @@ class Recorder:
         for array, known in self.arrays.values():
             if known is traced and known.node is known.first:
                 origin = self.origins[known.first.primitive.index]
-                self.fixed.append((origin, array.copy(), self.source()))
+                self.watch(array, array if isinstance(origin, ArrayOrigin) else origin)
                 return array
         return None
+
+    def watch(self, array: np.ndarray, origin: Any = None) -> None:
+        """Guard the contents of an array whose values decide about the graph."""
+        place = array if origin is None else origin
+        if not any(known is place for known, _ in self.fixed):
+            self.fixed.append((place, array.copy()))
 
     def leaf(self, origin: Any, value: Any) -> Any:
         """Return a traced number that is read at each call."""
