@@ -58,6 +58,10 @@ def softmax_from_log_softmax(x, **_):
     return g.unary("exp", g.sub(shifted, column(logs, 3)))
 
 
+def wide(fn, x, value):
+    return g.compare(fn, g.cast(x, "float64"), g.full(value, x.shape, "float64"))
+
+
 def not_a_softmax(x, y, **_):
     logs = g.unary("log", total(g.unary("exp", y), 1))
     return g.unary("exp", g.sub(x, column(logs, 3)))
@@ -150,6 +154,18 @@ CASES = {
         (lambda b, **_: g.cast(g.cast(b, "int32"), "float32"), "cast[float32] b"),
         (lambda i, **_: g.cast(g.cast(i, "float64"), "int64"), "cast[int64] (cast[float64] i)"),
         (lambda x, **_: g.cast(g.cast(x, "int64"), "float32"), "cast[float32] (cast[int64] x)"),
+    ],
+    "compare_of_widened": [
+        (lambda x, **_: wide("le", x, 0.9), "le x 0.8999999761581421"),
+        (lambda x, **_: wide("lt", x, 0.9), "lt x 0.9000000357627869"),
+        (lambda x, **_: wide("le", x, 0.1), "le x 0.09999999403953552"),
+        (lambda x, **_: wide("gt", x, 0.1), "gt x 0.09999999403953552"),
+        (lambda x, **_: wide("ge", x, 0.1), "ge x 0.10000000149011612"),
+        (lambda x, **_: wide("ge", x, 1.5), "ge x 1.5"),
+        (lambda x, **_: wide("le", x, 1e300), "le x 3.4028234663852886e+38"),
+        (lambda x, **_: wide("lt", x, 1e300), "lt x inf"),
+        (lambda x, **_: wide("gt", x, -np.inf), "gt x -inf"),
+        (lambda x, **_: wide("eq", x, 0.1), "eq (cast[float64] x) 0.1"),
     ],
     "where_decided": [
         (lambda b, x, **_: g.where(b, x, x), "x"),
@@ -406,7 +422,8 @@ def test_every_rule_has_a_case_in_which_it_fires(rule):
 
 EXACT = [
     "drop_neutral", "double_negation", "add_of_negation", "negation_out_of_product",
-    "negation_out_of_constant", "cast_of_cast", "where_decided", "broadcast_after_elementwise",
+    "negation_out_of_constant", "cast_of_cast", "compare_of_widened",
+    "where_decided", "broadcast_after_elementwise",
 ]  # fmt: skip
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from needle.compiler.graph import Node
 from needle.compiler.primitives import (
-    Binary, Broadcast, Cast, Constant, Permute, Primitive, Reshape, Unary, Where,
+    Binary, Broadcast, Cast, Compare, Constant, Permute, Primitive, Reshape, Unary, Where,
 )  # fmt: skip
 from needle.compiler.primitives_base import FLOAT32, FLOAT64
 from needle.compiler.simplify_rewriter import Rewriter, is_fn, scalar, under
@@ -187,6 +187,23 @@ def _is_exact(narrow: np.dtype, wide: np.dtype) -> bool:
     if narrow.kind in "iu" and bits is not None:
         return 8 * narrow.itemsize <= bits
     return np.can_cast(narrow, wide, "safe")
+
+
+def compare_of_widened(p: Compare, node: Node, make: Rewriter) -> Node | None:
+    """cast(x, float64) <= s -> x <= s', with s' the float32 next to s on the side that decides."""
+    x, bound = node.inputs
+    value = scalar(bound)
+    widened = isinstance(x.primitive, Cast) and (x.inputs[0].dtype, x.dtype) == (FLOAT32, FLOAT64)
+    if not widened or value is None or p.fn not in ("lt", "le", "gt", "ge"):
+        return None
+    with np.errstate(over="ignore"):
+        near = np.float32(value)
+        if p.fn in ("le", "gt") and float(near) > value:  # NumPy would round value first
+            near = np.nextafter(near, np.float32(-np.inf))
+        elif p.fn in ("lt", "ge") and float(near) < value:
+            near = np.nextafter(near, np.float32(np.inf))
+    limit = make(Broadcast(x.shape), make.constant(float(near), FLOAT32))
+    return make(p, x.inputs[0], limit)
 
 
 def where_decided(p: Where, node: Node, make: Rewriter) -> Node | None:
