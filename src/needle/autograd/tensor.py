@@ -64,8 +64,6 @@ class Tensor(Value):
         value._init(None, (), cached_data=data, requires_grad=requires_grad)
         return value
 
-    # ---- data
-
     @property
     def data(self) -> Tensor:
         """The same storage as a constant: `detach()`. Setting it replaces the storage."""
