@@ -12,7 +12,7 @@ train: $(RUN_VENV)/.ready
 	@$(RUN_VENV)/bin/python -m needle train $(ARGS)
 
 test: lint smoke
-	@$(DEV_VENV)/bin/python -m pytest -n auto
+	@$(DEV_VENV)/bin/python -m pytest -n auto --dist loadfile
 
 lint: $(DEV_VENV)/.ready
 	@$(DEV_VENV)/bin/ruff check .
