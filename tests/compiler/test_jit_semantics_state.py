@@ -674,3 +674,30 @@ def test_an_argument_that_is_also_state(jit):
     assert compiled(p).tolist() == [4, 4]
     assert compiled(q).tolist() == [9, 9]
     assert compiled(p).tolist() == [16, 16]
+
+
+@pytest.mark.parametrize("loss_last", [True, False])
+def test_gradients_are_those_before_where_an_index_is_out_of_range(jit, loss_last):
+    np.random.seed(0)
+    model = nn.Linear(3, 4)
+    table = nn.Parameter(init.ones(5, 3))
+    loss_fn = nn.SoftmaxLoss()
+
+    @jit
+    def step(x, i, y):
+        for p in (*model.parameters(), table):
+            p.grad = None
+        first = loss_fn(model(x), y)
+        second = (ops.getitem(table, i) * x).sum()
+        (first.backward() if loss_last else second.backward())
+        (second.backward() if loss_last else first.backward())
+
+    i, y = np.array([0, 1, 2, 3, 4, 0]), np.array([0, 1, 2, 3, 0, 1])
+    step(X, i, y)
+    before = [p.grad.numpy().copy() for p in (*model.parameters(), table)]
+    step(X, i, y)
+    for wrong in ((X + 1, i + 1, y), (X + 1, i, y + 1)):
+        with pytest.raises(IndexError):
+            step(*wrong)
+        for p, grad in zip((*model.parameters(), table), before, strict=True):
+            np.testing.assert_array_equal(p._grad if p._grad is not None else 0, grad)

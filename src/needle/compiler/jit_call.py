@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ from needle.compiler.graph import Graph
 from needle.compiler.jit_gradient import CompiledOp
 from needle.compiler.jit_program import Compile, Executable, Fetch, wire
 from needle.compiler.jit_origins import Owner, Trace
+from needle.compiler.program import Buffer
+from needle.compiler.run import BoundProgram
 from needle.compiler.state import State
 from needle.errors import NeedleError
 
@@ -85,12 +88,32 @@ class Variant:
         self._vouch()
 
     def _vouch(self) -> None:
-        """Gradients in their slots may be overwritten: the call replaces them anyway."""
-        vouch = getattr(self.executable, "vouch", None)
+        """Let gradients in their slots be overwritten: the call replaces them anyway.
+
+        But a call that meets a bad index must leave those of the call before. So the status is
+        looked at before the first of them is written, and those that are written before it is
+        known have other buffers at each call.
+        """
         program = getattr(self.executable, "program", None)
-        for _, place in self.trace.grads:
-            if program is not None and place is not None and vouch is not None:
-                vouch(place, 1)
+        if program is None:
+            return
+        first: dict[Buffer, int] = {}
+        for k, step in reversed([*enumerate(program.steps)]):
+            first.update(dict.fromkeys(step.buffers, k))
+        risky = [k for k, s in enumerate(program.steps) if Buffer("status") in s.buffers]
+        last = max(risky, default=-1)
+        places = {
+            p: first.get(Buffer("result", p), -1) for _, p in self.trace.grads if p is not None
+        }
+        safe = {p: k for p, k in places.items() if k > last}
+        if risky and safe:
+            steps = [*program.steps]
+            k = min(safe.values())
+            steps[k] = replace(steps[k], commit=True)
+            library = self.executable.library  # type: ignore[attr-defined]
+            self.executable = BoundProgram(replace(program, steps=tuple(steps)), library)
+        for place in safe:
+            self.executable.vouch(place, 1)  # type: ignore[attr-defined]
 
     def gradient_program(self, position: int) -> Executable:
         """Return the program of a result's gradient, compiled at the first use."""
