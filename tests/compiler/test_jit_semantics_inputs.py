@@ -455,3 +455,57 @@ def test_index_arrays_of_other_objects_are_guarded(jit):
         np.testing.assert_array_equal(masked.numpy(), X[0][Foreign.mask])
     assert count(f) == 3
     assert len(f.latest.trace.recorder.fixed) == 2  # the array made inside cannot change
+
+
+def test_class_attributes_of_the_users_modules_are_guarded(jit):
+    class Scaled(nn.Module):
+        scale = 2
+        offset = np.ones(4, "float32")
+
+        def forward(self, x):
+            return x * self.scale + self.offset
+
+    model = Scaled()
+    f = jit(model)
+    x = tensor(X[0])
+    np.testing.assert_allclose(f(x).numpy(), X[0] * 2 + 1, rtol=1e-6)
+    Scaled.scale = 3
+    np.testing.assert_allclose(f(x).numpy(), X[0] * 3 + 1, rtol=1e-6)
+    Scaled.offset[:] = 5
+    np.testing.assert_allclose(f(x).numpy(), X[0] * 3 + 5, rtol=1e-6)
+    assert count(f) == 2
+
+    class Counting(nn.Module):
+        calls = 0
+
+        def forward(self, x):
+            Counting.calls += 1
+            return x
+
+    with pytest.raises(TraceError, match=r"changes Counting\.calls from 0 to 1"):
+        jit(Counting())(x)
+    assert Counting.calls == 0
+
+
+def recursive(x, depth=2):
+    return x * 2 if depth == 0 else recursive(x, depth - 1) + 1
+
+
+def test_a_function_that_names_itself(jit):
+    np.testing.assert_allclose(jit(recursive)(tensor(X)).numpy(), X * 2 + 2, rtol=1e-6)
+
+
+def test_formatting_a_number_fixes_it(jit):
+    p = nn.Parameter(init.ones(2))
+    opt = ndl.optim.SGD([p], lr=0.5)
+    names = []
+
+    def f(x):
+        names[:] = []
+        return x * len(f"{opt.lr:.3f}") * opt.lr
+
+    compiled = jit(f)
+    for rate, size in ((0.5, 5), (12.0, 6), (0.5, 5)):
+        opt.lr = rate
+        assert compiled(ndl.Tensor([1.0])).item() == size * rate
+    assert count(compiled) == 2

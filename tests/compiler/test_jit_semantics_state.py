@@ -701,3 +701,40 @@ def test_gradients_are_those_before_where_an_index_is_out_of_range(jit, loss_las
             step(*wrong)
         for p, grad in zip((*model.parameters(), table), before, strict=True):
             np.testing.assert_array_equal(p._grad if p._grad is not None else 0, grad)
+
+
+def test_freezing_a_parameter_is_seen(jit):
+    p, q = nn.Parameter(init.ones(2)), nn.Parameter(init.ones(2))
+    opt = optim.SGD([p, q], lr=0.5)
+
+    @jit
+    def step(x):
+        opt.reset_grad()
+        (p * x + q * x).sum().backward()
+        opt.step()
+
+    x = ndl.Tensor(np.ones(2, "float32"), requires_grad=False)
+    step(x)
+    q.requires_grad = False
+    step(x), step(x)
+    assert (p.tolist(), q.tolist()) == ([-0.5, -0.5], [0.5, 0.5]) and q.grad is None
+    assert "requires_grad changed from True to False" in step.history.notes["retraced"][0]
+    q.requires_grad = True
+    step(x)
+    assert (p.tolist(), q.tolist()) == ([-1, -1], [0, 0])
+    assert count(step) == 2
+
+
+def test_state_of_another_shape_or_dtype_is_compiled_anew(jit):
+    class Foreign:
+        t = ndl.Tensor([1.0, 2.0])
+
+    model = nn.Module()
+    model.t = ndl.Tensor([1.0, 2.0])
+    f = jit(lambda: (model.t * 2, Foreign.t * 2))
+    f()
+    for value in (np.ones(2, "float32"), np.ones((3, 1)), np.ones(5, "int64")):
+        model.t.cached_data, Foreign.t.cached_data = value, value + value
+        for k, found in enumerate(f()):
+            assert found.dtype == value.dtype
+            np.testing.assert_array_equal(found.numpy(), value * 2 * (k + 1))

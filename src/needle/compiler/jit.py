@@ -26,7 +26,8 @@ from needle.compiler.graph import Graph
 from needle.compiler.jit_call import GuardError, Variant
 from needle.compiler.jit_history import History
 from needle.compiler.jit_trace import StepTracer, trace
-from needle.compiler.state import OWN, State, discover
+from needle.compiler.state import State, discover
+from needle.compiler.state_holders import OWN
 from needle.compiler.trace import TracedArray
 from needle.errors import ArgumentError
 
@@ -181,6 +182,7 @@ class JitFunction:
         known = self.states.get(new.fingerprint)
         if known is not None:
             known.holders, known.tensors, known.index = new.holders, new.tensors, new.index
+            known.switched = new.switched
             new = known
         else:
             self.states[new.fingerprint] = new

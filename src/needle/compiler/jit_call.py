@@ -159,14 +159,15 @@ class Variant:
         call.arrays = arrays if self.trace.gradients else None
         try:
             return self.executable.call(arrays, call.numbers)
-        except NeedleError as error:
-            if "contiguous" not in str(error) and "expected input" not in str(error):
+        except IndexError:
+            raise
+        except NeedleError as error:  # an array is not as the program expects it
+            nodes = [n for i, n in enumerate(self.graph.inputs) if i not in self.wiring.numbers]
+            for array, node in zip(arrays, nodes, strict=True):
+                if (array.shape, array.dtype) != (node.shape, node.dtype):
+                    raise GuardError(SHAPE_GUARD) from error
+            if all(array.flags.c_contiguous for array in arrays):
                 raise
-            shapes = [
-                n.shape for i, n in enumerate(self.graph.inputs) if i not in self.wiring.numbers
-            ]
-            if any(a.shape != s for a, s in zip(arrays, shapes, strict=True)):
-                raise GuardError(SHAPE_GUARD) from error
             self.copied += 1
             copies = [np.asarray(a, order="C") for a in arrays]
             if self.trace.gradients:

@@ -11,7 +11,8 @@ from needle.autograd.tensor import Tensor
 from needle.backend import random
 from needle.compiler import check, philox, plan, signature
 from needle.compiler.simplify import simplify
-from needle.compiler.state import State, restore
+from needle.compiler.state import State
+from needle.compiler.state_holders import restore
 from needle.errors import CheckError, NeedleError
 
 

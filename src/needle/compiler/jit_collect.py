@@ -15,7 +15,7 @@ from needle.compiler import signature
 from needle.compiler.graph import topological
 from needle.compiler.interpret import evaluate
 from needle.compiler.primitives import Input, Random
-from needle.compiler.state import Holder
+from needle.compiler.state_holders import Holder
 from needle.compiler.trace import TracedArray
 from needle.compiler.trace_operand import lift
 from needle.compiler.trace_number import TracedNumber

@@ -66,7 +66,8 @@ class History:
         return "state", "the program was dropped, or served one call only"
 
     def _warn(self, cause: str, detail: str, failed: Any) -> None:
-        if failed is not None and self.causes[cause] >= SAME_CAUSE and cause not in self._warned:
+        number = failed is not None and failed[1] >= 0
+        if number and self.causes[cause] >= SAME_CAUSE and cause not in self._warned:
             self._warned.add(cause)
             warnings.warn(
                 f"jit: {self.name} was traced {self.causes[cause]} more times because of {detail}; "

@@ -169,8 +169,6 @@ def _own_arrays(recorder: Recorder) -> set[int]:
 
 TYPE_GUARD, GRAD_GUARD, ARRAY_GUARD = -1, -2, -3
 _PARAMETERS = "leaves, tensors, targets, foreign"
-_HELD = 4
-"""References to a Tensor in a slot that nobody else holds: slot, snapshot, list, argument."""
 
 
 class Fetch:
@@ -213,6 +211,9 @@ class Fetch:
         for owner, present in trace.had_grad.items():
             test = "is" if present else "is not"
             lines.append(f"if {self.owner(owner)}._grad {test} None: return {GRAD_GUARD}")
+        for i, tensor in enumerate(trace.foreign):
+            test = f"foreign[{i}].requires_grad is {tensor.requires_grad}"
+            lines.append(f"if not {test}: return {GRAD_GUARD}")
         for origin, values in trace.recorder.fixed:
             same = f"array_equal({self._array(origin)}, {self._name(values)})"
             lines.append(f"if not {same}: return {ARRAY_GUARD}")
@@ -226,8 +227,14 @@ class Fetch:
         for number, key, _, output in trace.slots:
             slot = self._slot(number, key)
             if output in trace.tied and isinstance(state.holders[number].target[key], Tensor):
-                lines.append(f"if refs({slot}) > {_HELD}: held.append({slot}._data)")
+                held = self._held(state, state.holders[number].target[key])
+                lines.append(f"if refs({slot}) > {held}: held.append({slot}._data)")
         return lines
+
+    @staticmethod
+    def _held(state: State, tensor: Tensor) -> int:
+        """References to a Tensor in a slot that nobody else holds: slot, snapshot, lists, call."""
+        return 4 + (state.index[id(tensor)] in state.switched)
 
     def _apply_lines(self, trace: Trace, state: State) -> list[str]:
         stays = [f"{self.owner(o)}._data = out[{j}]" for o, j in trace.data if j in self.in_place]
@@ -250,7 +257,7 @@ class Fetch:
                 test = "type(x) is Tensor and refs(x) <="
                 rebind = [
                     f"x = {slot}",
-                    f"if {test} {_HELD + 1}: x._data = out[{position}]",
+                    f"if {test} {self._held(state, old) + 1}: x._data = out[{position}]",
                     f"else: {make}",
                 ]
                 if position in self.in_place:

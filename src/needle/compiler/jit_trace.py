@@ -24,7 +24,8 @@ from needle.compiler import signature
 from needle.compiler import trace_record as t
 from needle.compiler.graph import Node
 from needle.compiler.primitives import Random
-from needle.compiler.state import State, restore
+from needle.compiler.state import State
+from needle.compiler.state_holders import restore
 from needle.compiler.trace import TracedArray, WeakArray
 from needle.compiler.trace_operand import wrap
 from needle.compiler.trace_number import TracedNumber

@@ -13,100 +13,21 @@ import functools
 import sysconfig
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from operator import itemgetter
 from pathlib import Path
-from types import CellType, CodeType, FunctionType, MethodType
+from types import CodeType, FunctionType, MethodType
 from typing import Any
 
 import numpy as np
 
 from needle.autograd.tensor import Tensor
-from needle.autograd.value import Value
 from needle.compiler.primitives_base import DTYPES
+from needle.compiler.state_holders import Cells, ClassSpace, Holder
 
 _PLAIN = (int, float, complex, str, bytes, bool, type(None), np.generic)
 _LIBRARIES = tuple(
     str(Path(p)) for p in (sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"))
 )
-OWN = "__needle_jit_"
-"""How attributes begin in which an instance keeps its compiled methods: no part of the state."""
 _NEEDLE = str(Path(__file__).resolve().parents[1])
-
-
-class Cells:
-    """The variables of a closure, as items."""
-
-    def __init__(self, names: tuple[str, ...], cells: tuple[CellType, ...]) -> None:
-        self.cells = dict(zip(names, cells, strict=True))
-
-    def __getitem__(self, name: str) -> Any:
-        return self.cells[name].cell_contents
-
-    def __setitem__(self, name: str, value: Any) -> None:
-        self.cells[name].cell_contents = value
-
-    def __delitem__(self, name: str) -> None:
-        del self.cells[name].cell_contents
-
-    def items(self) -> Iterator[tuple[str, Any]]:
-        """Yield names and values of the variables that are set."""
-        for name, cell in self.cells.items():
-            try:
-                yield name, cell.cell_contents
-            except ValueError:
-                continue
-
-
-@dataclass(eq=False)
-class Holder:
-    """Something with slots: `target[key]` reads and writes; `label` is its path in messages.
-
-    `names` restricts a global namespace to the names that functions use. `lifted`: its numbers are
-    read at each call instead of being guarded. `apart` are the keys that are not compared: lifted
-    numbers and arrays, which are fetched at each call anyway.
-    """
-
-    target: Any
-    label: str
-    style: str  # how a slot is written in messages: "attribute", "item", "name"
-    names: tuple[str, ...] | None = None
-    lifted: bool = False
-    apart: set[Any] = field(default_factory=set)
-
-    def items(self) -> list[tuple[Any, Any]]:
-        """Return the slots: keys and values."""
-        if self.names is not None:
-            return [(name, self.target[name]) for name in self.names if name in self.target]
-        if isinstance(self.target, list):
-            return list(enumerate(self.target))
-        return [(key, x) for key, x in self.target.items() if not _is_own(key)]
-
-    def slot(self, key: Any) -> str:
-        """Return a slot's name for a message: `model.norm.running_mean`."""
-        if self.style == "name":
-            return str(key)
-        if self.style == "attribute":
-            return f"{self.label}.{key}"
-        return f"{self.label}[{key!r:.30}]" if not isinstance(key, Value) else f"{self.label}[...]"
-
-    def getter(self) -> Callable[[], Any]:
-        """Return a function that gives what is compared at each call; it may raise KeyError."""
-        target = self.target
-        if isinstance(target, Cells):
-            cells = [cell for name, cell in target.cells.items() if name not in self.apart]
-            return lambda: [cell.cell_contents for cell in cells]
-        if self.names is None and not self.apart:
-            return lambda: target
-        if isinstance(target, list):
-            keep = [i for i in range(len(target)) if i not in self.apart]
-            return lambda: [len(target), *[target[i] for i in keep]]
-        keys = [key for key, _ in self.items() if key not in self.apart]
-        if not keys:
-            return (lambda: 0) if self.names is not None else (lambda: len(target))
-        pick = itemgetter(*keys)
-        if self.names is not None:
-            return lambda: pick(target)
-        return lambda: (len(target), pick(target))
 
 
 @dataclass(eq=False)
@@ -123,6 +44,7 @@ class State:
     fingerprint: tuple[Any, ...] = ()
     described: list[tuple[str, Any]] = field(default_factory=list)
     index: dict[int, int] = field(default_factory=dict)  # of a Tensor by id
+    switched: set[int] = field(default_factory=set)  # Tensors whose requires_grad may change
     stale: bool = True
 
     def watch(self) -> None:
@@ -131,6 +53,8 @@ class State:
         self.targets = [holder.target for holder in self.holders]
         self.plain = [h.target for h in self.holders if _whole(h)]
         self.partial = [h.getter() for h in _joined(self.holders) if not _whole(h)]
+        self.flagged = [self.tensors[i] for i in self.switched]
+        self.flags = [t.requires_grad for t in self.flagged]
         self.plain_before = [target.copy() for target in self.plain]
         self.partial_before = [get() for get in self.partial]
 
@@ -140,6 +64,7 @@ class State:
             return not self.stale and (
                 self.plain == self.plain_before
                 and [get() for get in self.partial] == self.partial_before
+                and [t.requires_grad for t in self.flagged] == self.flags
             )
         except Exception:  # comparing arrays or Tensors with other things raises: they changed
             return False
@@ -162,12 +87,12 @@ def _joined(holders: list[Holder]) -> list[Holder]:
     return result
 
 
-def _is_own(key: Any) -> bool:
-    return type(key) is str and key.startswith(OWN)
-
-
 def _whole(holder: Holder) -> bool:
-    return holder.names is None and not holder.apart and not isinstance(holder.target, Cells)
+    return (
+        holder.names is None
+        and not holder.apart
+        and not isinstance(holder.target, Cells | ClassSpace)
+    )
 
 
 def discover(function: Callable[..., Any], roots: tuple[Any, ...] = ()) -> State:
@@ -255,6 +180,9 @@ class _Walk:
             return (type(value), _exact(value))
         if isinstance(value, Tensor):
             index = self._tensor(value)
+            if value.requires_grad or not lifted:  # an optimizer's own state never is switched
+                self.state.switched.add(index)
+                self.state.described.append((f"{label}.requires_grad", value.requires_grad))
             data = value._data
             shape = None if data is None else (data.shape, str(data.dtype))
             return ("tensor", index, shape, value.requires_grad)
@@ -293,9 +221,19 @@ class _Walk:
         if style or (root and hasattr(value, "__dict__") and not isinstance(value, type)):
             for function in _methods(kind):
                 self.visit(function, f"{label}.{function.__name__}")
+            for base in kind.__mro__:
+                self._class(base)
             holder = Holder(vars(value), label, "attribute", lifted=style == "lifted")
             return (kind, self._add(holder))
         return ("object", id(value))
+
+    def _class(self, kind: type) -> None:
+        """Look at the attributes of a class of the user's."""
+        if id(kind) not in self.seen and any(True for _ in _methods(kind, (kind,))):
+            self.seen[id(kind)] = len(self.seen)
+            space = ClassSpace(kind)
+            if any(True for _ in space.items()):
+                self._add(Holder(space, kind.__name__, "attribute"))
 
     def _function(self, function: FunctionType, label: str) -> None:
         code = function.__code__
@@ -330,9 +268,9 @@ def _style(value: Any) -> str:
     return "plain" if hasattr(kind, "parameters") and "training" in slots else ""
 
 
-def _methods(kind: type) -> Iterator[FunctionType]:
-    """Yield the functions of the user's classes that a class is made of."""
-    for base in kind.__mro__:
+def _methods(kind: type, bases: tuple[type, ...] = ()) -> Iterator[FunctionType]:
+    """Yield the functions of the user's classes that a class, or one of its bases, is made of."""
+    for base in bases or kind.__mro__:
         for name, function in vars(base).items():
             if name == "__init__":  # it ran before
                 continue
@@ -358,20 +296,3 @@ def global_names(code: CodeType) -> tuple[str, ...]:
         if isinstance(constant, CodeType):
             names += global_names(constant)
     return tuple(dict.fromkeys(names))
-
-
-def restore(state: State, held: list[dict[Any, Any]]) -> None:
-    """Put back what slots held; what was added goes."""
-    for holder, before in zip(state.holders, held, strict=True):
-        if isinstance(holder.target, list):
-            if len(holder.target) != len(before) or any(
-                a is not b for a, b in zip(holder.target, before.values(), strict=True)
-            ):
-                holder.target[:] = before.values()
-            continue
-        now = dict(holder.items())
-        for key, value in before.items():
-            if key not in now or now[key] is not value:
-                holder.target[key] = value
-        for key in now.keys() - before.keys():
-            del holder.target[key]

@@ -1,0 +1,138 @@
+"""Holders of state: dicts, lists, closures, classes and namespaces; their items are slots."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from operator import itemgetter
+from types import CellType
+from typing import TYPE_CHECKING, Any
+
+from needle.autograd.value import Value
+
+if TYPE_CHECKING:
+    from needle.compiler.state import State
+
+OWN = "__needle_jit_"
+"""How attributes begin in which an instance keeps its compiled methods: no part of the state."""
+
+
+class Cells:
+    """The variables of a closure, as items."""
+
+    def __init__(self, names: tuple[str, ...], cells: tuple[CellType, ...]) -> None:
+        self.cells = dict(zip(names, cells, strict=True))
+
+    def __getitem__(self, name: str) -> Any:
+        return self.cells[name].cell_contents
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        self.cells[name].cell_contents = value
+
+    def __delitem__(self, name: str) -> None:
+        del self.cells[name].cell_contents
+
+    def items(self) -> Iterator[tuple[str, Any]]:
+        """Yield names and values of the variables that are set."""
+        for name, cell in self.cells.items():
+            try:
+                yield name, cell.cell_contents
+            except ValueError:
+                continue
+
+
+class ClassSpace:
+    """The attributes of a class that are no functions or descriptors, as items."""
+
+    def __init__(self, kind: type) -> None:
+        self.kind = kind
+
+    def __getitem__(self, name: str) -> Any:
+        return vars(self.kind)[name]
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        setattr(self.kind, name, value)
+
+    def __delitem__(self, name: str) -> None:
+        delattr(self.kind, name)
+
+    def items(self) -> Iterator[tuple[str, Any]]:
+        """Yield names and values."""
+        for name, value in vars(self.kind).items():
+            if not (name.startswith("__") or callable(value) or hasattr(value, "__get__")):
+                yield name, value
+
+
+@dataclass(eq=False)
+class Holder:
+    """Something with slots: `target[key]` reads and writes; `label` is its path in messages.
+
+    `names` restricts a global namespace to the names that functions use. `lifted`: its numbers are
+    read at each call instead of being guarded. `apart` are the keys that are not compared: lifted
+    numbers and arrays, which are fetched at each call anyway.
+    """
+
+    target: Any
+    label: str
+    style: str  # how a slot is written in messages: "attribute", "item", "name"
+    names: tuple[str, ...] | None = None
+    lifted: bool = False
+    apart: set[Any] = field(default_factory=set)
+
+    def items(self) -> list[tuple[Any, Any]]:
+        """Return the slots: keys and values."""
+        if self.names is not None:
+            return [(name, self.target[name]) for name in self.names if name in self.target]
+        if isinstance(self.target, list):
+            return list(enumerate(self.target))
+        return [(key, x) for key, x in self.target.items() if not _is_own(key)]
+
+    def slot(self, key: Any) -> str:
+        """Return a slot's name for a message: `model.norm.running_mean`."""
+        if self.style == "name":
+            return str(key)
+        if self.style == "attribute":
+            return f"{self.label}.{key}"
+        return f"{self.label}[{key!r:.30}]" if not isinstance(key, Value) else f"{self.label}[...]"
+
+    def getter(self) -> Callable[[], Any]:
+        """Return a function that gives what is compared at each call; it may raise KeyError."""
+        target = self.target
+        if isinstance(target, ClassSpace):
+            return lambda: [x for name, x in target.items() if name not in self.apart]
+        if isinstance(target, Cells):
+            cells = [cell for name, cell in target.cells.items() if name not in self.apart]
+            return lambda: [cell.cell_contents for cell in cells]
+        if self.names is None and not self.apart:
+            return lambda: target
+        if isinstance(target, list):
+            keep = [i for i in range(len(target)) if i not in self.apart]
+            return lambda: [len(target), *[target[i] for i in keep]]
+        keys = [key for key, _ in self.items() if key not in self.apart]
+        if not keys:
+            return (lambda: 0) if self.names is not None else (lambda: len(target))
+        pick = itemgetter(*keys)
+        if self.names is not None:
+            return lambda: pick(target)
+        return lambda: (len(target), pick(target))
+
+
+def _is_own(key: Any) -> bool:
+    return type(key) is str and key.startswith(OWN)
+
+
+def restore(state: State, held: list[dict[Any, Any]]) -> None:
+    """Put back what slots held; what was added goes."""
+    for holder, before in zip(state.holders, held, strict=True):
+        if isinstance(holder.target, list):
+            if len(holder.target) != len(before) or any(
+                a is not b for a, b in zip(holder.target, before.values(), strict=True)
+            ):
+                holder.target[:] = before.values()
+            continue
+        now = dict(holder.items())
+        for key, value in before.items():
+            if key not in now or now[key] is not value:
+                holder.target[key] = value
+        for key in now.keys() - before.keys():
+            del holder.target[key]
