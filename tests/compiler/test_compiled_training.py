@@ -58,7 +58,7 @@ def test_modules_are_as_right_as_eager(name, train):
 
     compiled, eager, exact = run("float32", True), run("float32", False), run("float64", False)
     for c, e, f in zip(compiled, eager, exact, strict=True):
-        bound = max(4 * np.abs(e - f).max(), 16 * np.finfo("float32").eps * np.abs(f).max() * 8)
+        bound = max(4 * np.abs(e - f).max(), 16 * np.finfo("float32").eps * np.abs(f).max())
         assert np.abs(c - f).max() <= bound
 
 
@@ -156,9 +156,13 @@ def test_two_hundred_steps_in_float32_each_from_the_state_of_eager(dropout):
         pairs = zip(eager.model.parameters(), compiled.model.parameters(), strict=True)
         for p, q in pairs:
             a, b = p.grad.numpy(), q.grad.numpy()
-            # a bias before BatchNorm has gradient 0 and only rounding to compare
-            scale = max(np.abs(a).max(), 1e-2)
-            assert np.abs(a - b).max() <= 1e-4 * scale, i
+            scale = np.abs(a).max()
+            if (
+                scale < 1e-6
+            ):  # a bias before BatchNorm: its gradient is 0, all that is there is noise
+                assert np.abs(b).max() < 1e-6, i
+            else:
+                assert np.abs(a - b).max() <= 1e-4 * scale, i
             assert np.abs(p.numpy() - q.numpy()).max() <= 1e-4 * np.abs(p.numpy()).max()
 
 
