@@ -56,3 +56,8 @@ def state_inputs(graph: Graph) -> dict[int, int]:
 def compiled_program(graph: Graph, **options) -> Program:
     """The program of a simplified graph."""
     return compile_graph(simplify(graph), tied=state_inputs(graph), **options)
+
+
+def count(step) -> int:
+    """Programs that a compiled function traced so far."""
+    return len(step.history.notes.get("traced", ())) + step.history.retraces

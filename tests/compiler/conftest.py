@@ -6,6 +6,24 @@ import threading
 
 import pytest
 
+import needle as ndl
+from needle.compiler import jit_native
+
+
+@pytest.fixture(params=["interpreter", "native"])
+def jit(request):
+    """`ndl.jit` on both executors: the interpreter says what is right, native code must agree."""
+
+    def make(function=None, **options):
+        if function is None:
+            return lambda f: make(f, **options)
+        compiled = ndl.jit(function, **options)
+        if request.param == "interpreter":
+            compiled.compile = jit_native.interpret
+        return compiled
+
+    return make
+
 
 @pytest.fixture
 def interrupts():

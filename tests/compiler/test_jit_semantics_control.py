@@ -9,26 +9,8 @@ import pytest
 
 import needle as ndl
 from needle import init, nn, optim, settings
-from needle.compiler import jit_native
 from needle.errors import CheckError, TraceError
-
-
-@pytest.fixture(params=["interpreter", "native"])
-def jit(request):
-    def make(function=None, **options):
-        if function is None:
-            return lambda f: make(f, **options)
-        compiled = ndl.jit(function, **options)
-        if request.param == "interpreter":
-            compiled.compile = jit_native.interpret
-        return compiled
-
-    return make
-
-
-def count(step):
-    return len(step.history.notes.get("traced", ())) + step.history.retraces
-
+from tests.compiler.compiled import count
 
 X = np.random.default_rng(0).standard_normal((5, 3)).astype("float32")
 

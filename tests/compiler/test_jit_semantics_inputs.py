@@ -10,23 +10,7 @@ import needle as ndl
 from needle import init, nn, ops
 from needle.compiler import jit_native, philox
 from needle.errors import ArgumentError, TraceError
-
-
-@pytest.fixture(params=["interpreter", "native"])
-def jit(request):
-    def make(function=None, **options):
-        if function is None:
-            return lambda f: make(f, **options)
-        compiled = ndl.jit(function, **options)
-        if request.param == "interpreter":
-            compiled.compile = jit_native.interpret
-        return compiled
-
-    return make
-
-
-def count(step):
-    return len(step.history.notes.get("traced", ())) + step.history.retraces
+from tests.compiler.compiled import count
 
 
 def tensor(array):

@@ -11,27 +11,7 @@ from needle import init, nn, ops, optim
 from needle.compiler import jit_native
 from needle.compiler.memory import address
 from needle.errors import IndexRangeError, TraceError
-
-
-@pytest.fixture(params=["interpreter", "native"])
-def jit(request):
-    """`ndl.jit` on both executors: the interpreter says what is right, native code must agree."""
-
-    def make(function=None, **options):
-        if function is None:
-            return lambda f: make(f, **options)
-        compiled = ndl.jit(function, **options)
-        if request.param == "interpreter":
-            compiled.compile = jit_native.interpret
-        return compiled
-
-    return make
-
-
-def count(step):
-    """Programs traced so far."""
-    return len(step.history.notes.get("traced", ())) + step.history.retraces
-
+from tests.compiler.compiled import count
 
 X = np.random.default_rng(0).standard_normal((6, 3)).astype("float32")
 
