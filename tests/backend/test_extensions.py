@@ -66,9 +66,54 @@ def test_arrays_of_another_kind_bring_their_own_functions():
         def scatter_add(self, shape, index, values):
             return "own scatter_add"
 
+        def windows(self, x, axes, sizes, strides, dilations):
+            return "own windows"
+
+        def fold(self, x, shape, axes, sizes, strides, dilations):
+            return "own fold"
+
     class Array:
         __needle_extensions__ = Own()
 
     assert extensions.erf(Array()) == "own erf"
     assert extensions.scatter_add((3,), np.array([0]), Array()) == "own scatter_add"
     assert extensions.scatter_add((3,), (0, Array()), np.ones(1)) == "own scatter_add"
+    assert extensions.windows(Array(), (0,), (1,), (1,), (1,)) == "own windows"
+    assert extensions.fold(Array(), (3,), (0,), (1,), (1,), (1,)) == "own fold"
+
+
+WINDOWS = [  # n, size, stride, dilation
+    (7, 3, 1, 1), (7, 3, 2, 1), (7, 3, 3, 1), (7, 2, 1, 3), (8, 2, 2, 2), (3, 3, 1, 1), 
+    (5, 1, 2, 1),
+    (2, 3, 1, 1), (4, 2, 1, 4), (0, 1, 1, 1),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("n", "size", "stride", "dilation"), WINDOWS)
+def test_windows_hold_the_elements_that_their_positions_say(n, size, stride, dilation):
+    x = np.random.RandomState(0).randn(2, n, 3)
+    y = extensions.windows(x, (1,), (size,), (stride,), (dilation,))
+    starts = [s for s in range(0, n, stride) if s + (size - 1) * dilation < n]
+    assert y.shape == (2, len(starts), 3, size)
+    for i, start in enumerate(starts):
+        for k in range(size):
+            np.testing.assert_array_equal(y[:, i, :, k], x[:, start + k * dilation])
+
+
+def test_windows_of_two_axes_are_a_view_in_the_order_of_the_axes():
+    x = np.arange(2 * 5 * 6 * 3.0).reshape(2, 5, 6, 3)
+    y = extensions.windows(x, (1, 2), (3, 2), (2, 1), (1, 2))
+    assert y.shape == (2, 2, 4, 3, 3, 2) and np.shares_memory(x, y) and not y.flags.writeable
+    assert y[1, 1, 3, 2, 2, 1] == x[1, 2 + 2, 3 + 2, 2]
+
+
+@pytest.mark.parametrize("axes", [(1, 2), (2, 1), (2,), ()])
+def test_fold_is_the_transpose_of_windows(axes):
+    state = np.random.RandomState(1)
+    x = state.randn(2, 7, 6)
+    settings = axes, (3, 2)[: len(axes)], (2, 1)[: len(axes)], (1, 3)[: len(axes)]
+    y = extensions.windows(x, *settings)
+    g = state.randn(*y.shape)
+    folded = extensions.fold(g, x.shape, *settings)
+    assert folded.shape == x.shape
+    np.testing.assert_allclose((folded * x).sum(), (g * y).sum(), rtol=1e-12)

@@ -5,10 +5,16 @@ functions, which a traced array supplies. NumPy arrays have none and get the imp
 
     erf(x)                              the error function, same shape and dtype
     scatter_add(shape, index, values)   zeros of `shape`, then result[index] += values, repeats too
+    windows(x, axes, sizes, strides, dilations)       the sliding windows along axes, as a view
+    fold(x, shape, axes, sizes, strides, dilations)   its gradient: windows added into zeros
+
+Windows of k elements that lie d apart start every s elements along an axis of n: there are
+(n - (k - 1) d - 1) // s + 1 of them, none where the axis is too short.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -39,3 +45,67 @@ def scatter_add(shape: tuple[int, ...], index: Any, values: Any) -> Any:
     else:
         np.add.at(result, index, values)
     return result
+
+
+def windows(
+    x: Any,
+    axes: Sequence[int],
+    sizes: Sequence[int],
+    strides: Sequence[int],
+    dilations: Sequence[int],
+) -> Any:
+    """Return the sliding windows: `axes` count positions, the axes within a window come last.
+
+    windows(x (N, H, W, C), (1, 2), (K, L), ...) has the shape (N, H', W', C, K, L). The result is
+    a view that may not be written to.
+    """
+    other = _extensions(x)
+    if other is not None:
+        return other.windows(x, axes, sizes, strides, dilations)
+    shape, steps = list(x.shape), list(x.strides)
+    for axis, size, stride, dilation in zip(axes, sizes, strides, dilations, strict=True):
+        shape[axis] = window_count(x.shape[axis], size, stride, dilation)
+        steps[axis] = x.strides[axis] * stride
+        shape.append(size)
+        steps.append(x.strides[axis] * dilation)
+    return np.lib.stride_tricks.as_strided(x, shape, steps, writeable=False)
+
+
+def window_count(n: int, size: int, stride: int, dilation: int) -> int:
+    """Return how many windows fit into an axis of n elements."""
+    return max(0, (n - (size - 1) * dilation - 1) // stride + 1)
+
+
+def fold(
+    x: Any,
+    shape: Sequence[int],
+    axes: Sequence[int],
+    sizes: Sequence[int],
+    strides: Sequence[int],
+    dilations: Sequence[int],
+) -> Any:
+    """Add the windows x, laid out as `windows` returns them, into zeros of `shape`."""
+    other = _extensions(x)
+    if other is not None:
+        return other.fold(x, shape, axes, sizes, strides, dilations)
+    result = np.zeros(shape, dtype=x.dtype)
+    for place, index in fold_slices(shape, x.shape, axes, sizes, strides, dilations):
+        result[index] += x[(..., *place)]
+    return result
+
+
+def fold_slices(
+    shape: Sequence[int],
+    windows_shape: Sequence[int],
+    axes: Sequence[int],
+    sizes: Sequence[int],
+    strides: Sequence[int],
+    dilations: Sequence[int],
+) -> Iterator[tuple[tuple[int, ...], tuple[slice, ...]]]:
+    """Yield for each place within a window the slices of `shape` that its elements belong to."""
+    for place in np.ndindex(*sizes):
+        index = [slice(None)] * len(shape)
+        for axis, at, stride, dilation in zip(axes, place, strides, dilations, strict=True):
+            first, count = at * dilation, windows_shape[axis]
+            index[axis] = slice(first, first + (count - 1) * stride + 1 if count else first, stride)
+        yield place, tuple(index)
