@@ -72,5 +72,8 @@ FUNCTIONS = {
     "concat": lambda *parts, axis: np.concatenate(parts, axis),
     "getitem": lambda a, index: a[index], "scatter_add": _scatter_add,
     "gather": lambda a, index, axis: np.take_along_axis(a, index, axis),
+    "stack": lambda *parts, axis: np.stack(parts, axis),
+    "split": lambda a, axis: tuple(np.moveaxis(a, axis, 0)),
+    "flip": lambda a, axes: np.flip(a, axes),
     "fused_add_scalars": lambda a, c0, c1: (a + c0, a + c1),
 }  # fmt: skip

@@ -14,6 +14,7 @@ import numpy as np
 
 from needle import ops
 from needle.ops.normalize import NormalizeGradient
+from tests.ops import samples_sequence
 from tests.ops.sample import (
     AXES,
     PAIRS,
@@ -393,4 +394,6 @@ for fill in (
     elementwise, with_scalar, arithmetic, reductions, products, movement, indexing, tuples,
 ):  # fmt: skip
     fill()
+for fill_with in (samples_sequence.joining,):
+    fill_with(add)
 ALL = [sample for samples in SAMPLES.values() for sample in samples]

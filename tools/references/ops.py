@@ -160,6 +160,10 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "concat": lambda *parts, axis: torch.cat(parts, axis), "getitem": getitem,
     "scatter_add": scatter_add, "gather": gather, "make_tuple": lambda *parts: parts,
     "tuple_get_item": lambda a, index: (a + 1.0, a + 2.0)[index],
+    "stack": lambda *parts, axis: torch.stack(parts, axis),
+    "split": lambda a, axis: torch.unbind(a, axis),
+    "split_and_stack": lambda a: torch.stack([a[:, 0], a[:, 0] * a[:, 1]]),
+    "flip": lambda a, axes=None: torch.flip(a, over(a, axes)),
     "fused_add_scalars": lambda a, c0, c1: (a + c0, a + c1),
 }  # fmt: skip
 missing = set(SAMPLES) - set(FUNCTIONS)

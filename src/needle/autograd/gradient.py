@@ -72,9 +72,10 @@ def compute_gradient_of_variables(
         parts = gradients.pop(id(node), None)
         if parts is None or not node.requires_grad:
             continue
-        total = parts[0] if len(parts) == 1 else sum_node_list(parts)
-        if not isinstance(node, TensorTuple):
-            total = _in_dtype_of(node, total)
+        if isinstance(node, TensorTuple):
+            total = _of_tuple(node, parts)
+        else:
+            total = _in_dtype_of(node, parts[0] if len(parts) == 1 else sum_node_list(parts))
         if node.op is None:
             _store(node, total, accumulate, graphs)
             continue
@@ -84,8 +85,26 @@ def compute_gradient_of_variables(
     mode.graphs = graphs
 
 
+def _of_tuple(node: TensorTuple, gradients: Sequence[Any]) -> TensorTuple:
+    """Sum what came for a tuple: whole gradients, and pairs (index, gradient) of one part."""
+    from needle.ops import make_tuple
+
+    arrays = node.realize_cached_data()
+    found: list[list[Any]] = [[] for _ in arrays]
+    for gradient in gradients:
+        for i, part in [gradient] if isinstance(gradient, tuple) else enumerate(gradient):
+            found[i].append(part)
+    for parts, a in zip(found, arrays, strict=True):
+        if not parts:
+            parts.append(a.__array_namespace__().zeros_like(a))
+    return make_tuple(*map(sum_node_list, found))
+
+
 def _hand_on(node: Value, total: Any, gradients: dict[int, list[Any]]) -> None:
     assert node.op is not None
+    if node.op.part is not None:  # a whole tuple for each of n parts would be n^2 zeros
+        gradients.setdefault(id(node.inputs[0]), []).append((node.op.part, total))
+        return
     input_gradients = node.op.gradient_as_tuple(total, node)
     if len(input_gradients) != len(node.inputs):
         raise GradientError(
