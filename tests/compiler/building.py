@@ -40,6 +40,7 @@ from needle.compiler.primitives import (
     Slice,
     Unary,
     Where,
+    Windows,
 )  # fmt: skip
 
 __all__ = ["Graph", "Input", "Node", "Source", "input_node", "make", "rebuild", "topological"]
@@ -154,6 +155,24 @@ def pad(
     """Return x with `value` before, after and between its elements."""
     gaps = tuple(interior) if interior is not None else (0,) * len(x.shape)
     return make(Pad(tuple(low), tuple(high), gaps, value), x, source=source)
+
+
+def windows(
+    x: Node,
+    axes: Sequence[int],
+    sizes: Sequence[int],
+    strides: Sequence[int] = (1, 1),
+    dilations: Sequence[int] = (1, 1),
+) -> Node:
+    """Return the sliding windows along `axes`, the axes within a window last."""
+    return make(Windows(*map(tuple, (axes, sizes, strides, dilations))), x)
+
+
+def image_columns(x: Node, sizes: Sequence[int], strides: Sequence[int] = (1, 1)) -> Node:
+    """Return the matrix (N * H' * W', K * L * C) whose rows are the windows of (N, H, W, C)."""
+    view = permute(windows(x, (1, 2), sizes, strides), (0, 1, 2, 4, 5, 3))
+    n, h, w, k, m, c = view.shape
+    return reshape(view, (n * h * w, k * m * c))
 
 
 def concat(nodes: Sequence[Node], axis: int, source: Source | None = None) -> Node:

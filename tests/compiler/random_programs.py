@@ -232,6 +232,28 @@ class Generator:
         value = self.pick((0, 1)) if x.dtype.kind != "f" else self.pick((0.0, 1.0, -0.5))
         self.keep(g.pad(x, low, high, gaps if self.chance(0.3) else None, value))
 
+    def do_windows(self) -> None:
+        x = self.any(rank=1)
+        axes = [a for a, n in enumerate(x.shape) if n and self.chance(0.5)][:2]
+        sizes = [self.pick((1, 2, 3)) for _ in axes]
+        dilations = [self.pick((1, 1, 2)) for _ in axes]
+        strides = [self.pick((1, 1, 2, 3)) for _ in axes]
+        self.keep(g.windows(x, axes, sizes, strides, dilations))
+
+    def do_convolution(self) -> None:
+        """A product of windows, and the gradient of its weights."""
+        x = self.any("f", rank=2)
+        x = g.reshape(x, (1,) * max(0, 4 - len(x.shape)) + x.shape)
+        x = g.reshape(x, (math.prod(x.shape[:-3]), *x.shape[-3:]))
+        p, k = self.pick((0, 1, 1)), self.pick((1, 2, 3))
+        if min(x.shape[1:3]) + 2 * p < k or not x.size:
+            return
+        padded = g.pad(x, (0, p, p, 0), (0, p, p, 0))
+        columns = g.image_columns(padded, (k, k), self.pick(((1, 1), (2, 2), (1, 2))))
+        y = g.matmul(columns, self.input((columns.shape[1], self.pick(SIZES)), x.dtype))
+        if self.keep(y) and self.chance(0.5):
+            self.keep(g.matmul(columns, g.unary("tanh", y), transpose_a=True))
+
     def do_concat(self) -> None:
         x = self.any(rank=1)
         axis = int(self.rng.integers(len(x.shape)))

@@ -118,5 +118,5 @@ def test_programs_reach_every_primitive():
     assert seen == {
         "Input", "Constant", "Iota", "Random", "Unary", "Binary", "Compare", "Where", "Cast",
         "Broadcast", "Reshape", "Permute", "Slice", "Flip", "Pad", "Concat", "Reduce", "ArgReduce",
-        "Cumulative", "MatMul", "Gather", "ScatterAdd",
+        "Cumulative", "MatMul", "Gather", "ScatterAdd", "Windows",
     }  # fmt: skip

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from needle.compiler.graph import Node
-from needle.compiler.primitives import Broadcast, Flip, Pad, Permute, Reshape, Slice
+from needle.compiler.primitives import Broadcast, Flip, Pad, Permute, Reshape, Slice, Windows
 
 Shape = tuple[int, ...]
 
@@ -25,7 +25,7 @@ class Copy(Broadcast):
     """The same array once more, with memory of its own."""
 
 
-VIEWS = (Broadcast, Flip, Pad, Permute, Reshape, Slice)
+VIEWS = (Broadcast, Flip, Pad, Permute, Reshape, Slice, Windows)
 
 
 class Affine(NamedTuple):
@@ -187,6 +187,12 @@ def through_view(
         ), ()
     if isinstance(view, Reshape):
         return reshaped(index, node.shape, x.shape, space, divide), ()
+    if isinstance(view, Windows):
+        inside = list(index[: len(x.shape)])
+        steps = zip(view.axes, view.strides, view.dilations, index[len(x.shape) :], strict=True)
+        for axis, stride, dilation, within in steps:
+            inside[axis] = inside[axis].scaled(stride).plus(within.scaled(dilation))
+        return tuple(inside), ()
     assert isinstance(view, Pad)
     return _through_pad(view, index, x.shape, divide)
 

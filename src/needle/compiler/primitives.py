@@ -11,10 +11,11 @@ from needle.compiler.primitives_movement import (
 from needle.compiler.primitives_reduce import (
     REDUCE, ArgReduce, Cumulative, Gather, MatMul, Reduce, ScatterAdd,
 )  # fmt: skip
+from needle.compiler.primitives_window import Windows
 
 __all__ = [
     "BINARY", "COMPARE", "PREDICATES", "REDUCE", "UNARY", "ArgReduce", "Binary", "Broadcast",
     "Cast", "Compare", "Concat", "Constant", "Cumulative", "Elementwise", "Flip", "Gather",
     "Input", "Iota", "MatMul", "Pad", "Permute", "Primitive", "Random", "Reduce", "Reshape",
-    "ScatterAdd", "Slice", "Unary", "Where",
+    "ScatterAdd", "Slice", "Unary", "Where", "Windows",
 ]  # fmt: skip
