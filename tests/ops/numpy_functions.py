@@ -74,6 +74,8 @@ FUNCTIONS = {
     "gather": lambda a, index, axis: np.take_along_axis(a, index, axis),
     "stack": lambda *parts, axis: np.stack(parts, axis),
     "split": lambda a, axis: tuple(np.moveaxis(a, axis, 0)),
+    "embedding": lambda weight, ids: weight[ids],
+    "causal_mask": lambda a: a + np.triu(np.full(a.shape, -float(np.finfo(np.float32).max)), 1),
     "flip": lambda a, axes: np.flip(a, axes),
     "fused_add_scalars": lambda a, c0, c1: (a + c0, a + c1),
 }  # fmt: skip

@@ -394,6 +394,6 @@ for fill in (
     elementwise, with_scalar, arithmetic, reductions, products, movement, indexing, tuples,
 ):  # fmt: skip
     fill()
-for fill_with in (samples_sequence.joining,):
+for fill_with in (samples_sequence.joining, samples_sequence.sequences):
     fill_with(add)
 ALL = [sample for samples in SAMPLES.values() for sample in samples]

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from needle import ops
-from tests.ops.sample import SPECIAL, fixed, normal
+from tests.ops.sample import SPECIAL, fixed, integers, large, normal
 
 
 def _stack(*tensors: Any, axis: int) -> Any:
@@ -44,3 +44,26 @@ def joining(add: Callable[..., None]) -> None:
     add("stack", "special", _stack, special, special, kwargs={"axis": 1}, special=True)
     add("split", "special", ops.split, special, kwargs={"axis": 0}, special=True)
     add("flip", "special", ops.flip, special, kwargs={"axes": 1}, special=True)
+
+
+def sequences(add: Callable[..., None]) -> None:
+    """Register the lookup of rows and the causal mask."""
+    for case, shape, ids in [
+        ("pairs", (5, 3), (4, 2)), ("one_id", (5, 3), ()), ("vector", (5,), (3,)),
+        ("cubes", (4, 2, 3), (2, 2)), ("no_ids", (5, 3), (0, 2)), ("one_row", (1, 3), (4,)),
+    ]:  # fmt: skip
+        add("embedding", case, ops.embedding, normal(*shape), integers(shape[0], *ids))
+    rows = fixed(SPECIAL[:, None]), fixed([[9, 0], [0, 3]])
+    add("embedding", "special", ops.embedding, *rows, special=True)
+    for case, shape in {
+        "square": (2, 3, 3), "later_queries": (2, 5), "size_one_axes": (1, 1), "empty": (0, 2, 2),
+    }.items():  # fmt: skip
+        add("causal_mask", case, _attention, normal(*shape))
+    add("causal_mask", "large", _attention, large(3, 3), large=True)
+    square = fixed(SPECIAL[:9].reshape(3, 3))
+    add("causal_mask", "special", ops.causal_mask, square, special=True)
+
+
+def _attention(scores: Any) -> Any:
+    """The mask with the softmax behind it: what is hidden is 0, not a number of -3.4e38."""
+    return ops.softmax(ops.causal_mask(scores))

@@ -124,7 +124,27 @@ BAD = {
     "scatter_shapes": (
         lambda t: ops.scatter_add((4,), [0, 1], t[0]), ShapeError, "scatter_add: .*float64(3,)"
     ),
+    "embedding_range": (
+        lambda t: ops.embedding(t, np.array([0, 2])), IndexRangeError, "embedding: .*0 to 1, got 2"
+    ),
+    "embedding_negative": (
+        lambda t: ops.embedding(t, np.array([-1])), IndexRangeError, "embedding: .*got -1"
+    ),
+    "embedding_fraction": (
+        lambda t: ops.embedding(t, np.array([0.5])), ArgumentError, "embedding: .*integers.*0.5"
+    ),
+    "embedding_number": (lambda t: ops.embedding(t, 1), ShapeError, "embedding: .*(2, 3), 1"),
+    "mask_rank": (lambda t: ops.causal_mask(t[0]), ShapeError, "causal_mask: .*(3,)"),
+    "mask_keys": (lambda t: ops.causal_mask(t.T), ShapeError, "causal_mask: .*(3, 2)"),
     # tuples
+    "stack_shapes": (lambda t: ops.stack([t, t[0]]), ShapeError, "stack: .*(2, 3).*(3,)"),
+    "stack_axis": (lambda t: ops.stack([t, t], 3), ShapeError, "stack: axis 3 .* 3 axes"),
+    "stack_axes": (lambda t: ops.stack([t, t], (0, 1)), ShapeError, "stack: .*one axis.*(0, 1)"),
+    "stack_nothing": (lambda t: ops.stack([]), DtypeError, "stack: .*non-empty list"),
+    "stack_tensor": (lambda t: ops.stack(t), DtypeError, "stack: .*list of Tensors"),
+    "split_axis": (lambda t: ops.split(t, -3), ShapeError, "split: axis -3"),
+    "flip_axis": (lambda t: ops.flip(t, 2), ShapeError, "flip: axis 2"),
+    "flip_twice": (lambda t: ops.flip(t, (0, -2)), ShapeError, "flip: an axis .*twice"),
     "tuple_range": (lambda t: ops.make_tuple(t, t)[2], IndexRangeError, "tuple_get_item: index 2"),
     "tuple_of_tensor": (lambda t: ops.tuple_get_item(t, 0), DtypeError, "tuple_get_item: .*Tensor"),
     "tuple_sum": (

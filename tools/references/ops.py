@@ -131,6 +131,13 @@ def clip(a: torch.Tensor, min: Any = None, max: Any = None) -> torch.Tensor:
     return torch.clamp(a, min, max)
 
 
+def causal_attention(scores: torch.Tensor) -> torch.Tensor:
+    """Softmax of the scores on and below the diagonal that ends in the last corner."""
+    queries, keys = scores.shape[-2:]
+    hidden = torch.ones(queries, keys, dtype=torch.bool).triu(keys - queries + 1)
+    return torch.softmax(scores.masked_fill(hidden, -torch.inf), -1)
+
+
 def number(scalar: Any) -> float:
     """Return a number or a 1-element array as a number."""
     return np.asarray(scalar).item()
@@ -162,6 +169,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "tuple_get_item": lambda a, index: (a + 1.0, a + 2.0)[index],
     "stack": lambda *parts, axis: torch.stack(parts, axis),
     "split": lambda a, axis: torch.unbind(a, axis),
+    "embedding": lambda weight, ids: weight[ids], "causal_mask": causal_attention,
     "split_and_stack": lambda a: torch.stack([a[:, 0], a[:, 0] * a[:, 1]]),
     "flip": lambda a, axes=None: torch.flip(a, over(a, axes)),
     "fused_add_scalars": lambda a, c0, c1: (a + c0, a + c1),

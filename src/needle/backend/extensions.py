@@ -5,6 +5,7 @@ functions, which a traced array supplies. NumPy arrays have none and get the imp
 
     erf(x)                              the error function, same shape and dtype
     scatter_add(shape, index, values)   zeros of `shape`, then result[index] += values, repeats too
+    checked_labels(labels, n, op)       labels as integers; an error for one outside 0 .. n - 1
     windows(x, axes, sizes, strides, dilations)       the sliding windows along axes, as a view
     fold(x, shape, axes, sizes, strides, dilations)   its gradient: windows added into zeros
 
@@ -20,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from needle.backend.erf import erf as _numpy_erf
+from needle.errors import ArgumentError, IndexRangeError
 
 
 def _extensions(array: Any) -> Any:
@@ -45,6 +47,24 @@ def scatter_add(shape: tuple[int, ...], index: Any, values: Any) -> Any:
     else:
         np.add.at(result, index, values)
     return result
+
+
+def checked_labels(labels: Any, n: int, op: str) -> Any:
+    """Return labels of any dtype as integers; IndexRangeError for one outside 0 .. n - 1.
+
+    ArgumentError for one with a fraction. A compiled program checks its labels at each call.
+    """
+    other = _extensions(labels)
+    if other is not None:
+        return other.checked_labels(labels, n)
+    if labels.dtype.kind == "f" and not (labels == np.floor(labels)).all():
+        wrong = labels[labels != np.floor(labels)].flat[0]
+        raise ArgumentError(f"{op}: expected integers as labels, got {wrong}")
+    low, high = (labels.min(), labels.max()) if labels.size else (0, 0)
+    if labels.size and (low < 0 or high >= n):
+        wrong = low if low < 0 else high
+        raise IndexRangeError(f"{op}: expected labels from 0 to {n - 1}, got {wrong}")
+    return labels if labels.dtype.kind in "iu" else labels.astype(np.int64)
 
 
 def windows(

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from needle.autograd import Tensor
+from needle.backend import extensions
 from needle.backend.device import Device, check_device
-from needle.errors import ArgumentError, DtypeError, IndexRangeError, ShapeError
+from needle.errors import DtypeError, ShapeError
 from needle.ops.arguments import as_shape
 
 
@@ -171,29 +172,12 @@ def one_hot(
     labels = i.realize_cached_data() if isinstance(i, Tensor) else i
     if not hasattr(labels, "dtype"):
         raise DtypeError(f"one_hot: expected a Tensor or an array of labels, got {labels!r:.40}")
-    extensions = getattr(labels, "__needle_extensions__", None)
-    if extensions is not None:  # traced: the program checks the labels at each call
-        labels = extensions.checked_labels(labels, n)
-    else:
-        _check_labels(labels, n)
+    labels = extensions.checked_labels(labels, n, "one_hot")
     # A comparison, not np.eye(n)[labels]: the same for any dtype, and a tracer records it.
     array = labels.reshape((*labels.shape, 1)) == np.arange(n)
     if np.dtype(dtype) != np.bool_:
         array = array.astype(dtype)
     return Tensor.make_const(array, requires_grad=requires_grad)
-
-
-def _check_labels(labels: np.ndarray, n: int) -> None:
-    if labels.size == 0:
-        return
-    if labels.dtype.kind == "f" and not (labels == np.floor(labels)).all():
-        wrong = labels[labels != np.floor(labels)].flat[0]
-        raise ArgumentError(f"one_hot: expected integers as labels, got {wrong}")
-    low, high = labels.min(), labels.max()
-    if low < 0 or high >= n:
-        raise IndexRangeError(
-            f"one_hot: expected labels from 0 to {n - 1}, got {low if low < 0 else high}"
-        )
 
 
 def _sizes(name: str, shape: tuple[Any, ...]) -> tuple[int, ...]:

@@ -51,6 +51,9 @@ from needle.ops.reduce import (
 from needle.ops.reduce import (
     min as min,
 )
+from needle.ops.sequence import (
+    CausalMask, causal_mask, embedding,
+)  # fmt: skip
 from needle.ops.tuples import (
     FusedAddScalars, MakeTensorTuple, TupleGetItem, fused_add_scalars, make_tuple,
     tuple_get_item,
@@ -58,18 +61,18 @@ from needle.ops.tuples import (
 
 # Python's built-in names (abs, max, min) are left out: `import *` must not shadow them.
 __all__ = [
-    "GELU", "Abs", "AddScalar", "BroadcastTo", "Cast", "Clip", "Concat", "DivScalar",
-    "EWiseAdd", "EWiseDiv", "EWiseMul", "EWisePow", "Equal", "Erf", "Exp", "Flip",
+    "GELU", "Abs", "AddScalar", "BroadcastTo", "Cast", "CausalMask", "Clip", "Concat",
+    "DivScalar", "EWiseAdd", "EWiseDiv", "EWiseMul", "EWisePow", "Equal", "Erf", "Exp", "Flip",
     "FusedAddScalars", "GetItem", "Less", "LessEqual", "Log", "LogSoftmax", "LogSumExp",
     "MakeTensorTuple", "MatMul", "Max", "Maximum", "Mean", "Min", "Minimum", "MulScalar",
     "Negate", "Normalize", "NotEqual", "Op", "Permute", "PowerScalar", "ReLU", "Reshape",
     "Sigmoid", "Sign", "Softmax", "Split", "Sqrt", "Stack", "Summation", "Tanh", "TensorOp",
     "TensorTupleOp", "Transpose", "TupleGetItem", "Var", "Where", "add", "add_scalar",
-    "broadcast_to", "cast", "clip", "concat", "divide", "divide_scalar", "equal", "erf", "exp",
-    "flip", "fused_add_scalars", "gather", "gelu", "getitem", "greater", "greater_equal",
-    "less", "less_equal", "log", "logsoftmax", "logsumexp", "make_tuple", "matmul", "maximum",
-    "mean", "minimum", "mul_scalar", "multiply", "negate", "normalize", "not_equal", "permute",
-    "power", "power_scalar", "relu", "reshape", "scatter_add", "sigmoid", "sign", "softmax",
-    "split", "sqrt", "squeeze", "stack", "subtract", "summation", "tanh", "transpose",
-    "tuple_get_item", "unsqueeze", "var", "where",
+    "broadcast_to", "cast", "causal_mask", "clip", "concat", "divide", "divide_scalar",
+    "embedding", "equal", "erf", "exp", "flip", "fused_add_scalars", "gather", "gelu",
+    "getitem", "greater", "greater_equal", "less", "less_equal", "log", "logsoftmax",
+    "logsumexp", "make_tuple", "matmul", "maximum", "mean", "minimum", "mul_scalar", "multiply",
+    "negate", "normalize", "not_equal", "permute", "power", "power_scalar", "relu", "reshape",
+    "scatter_add", "sigmoid", "sign", "softmax", "split", "sqrt", "squeeze", "stack",
+    "subtract", "summation", "tanh", "transpose", "tuple_get_item", "unsqueeze", "var", "where",
 ]  # fmt: skip

@@ -6,9 +6,16 @@ from typing import Any
 
 from needle.autograd.tensor import Tensor, TensorOp
 from needle.autograd.value import TensorTuple, TensorTupleOp
-from needle.errors import DtypeError
+from needle.errors import DtypeError, ShapeError
 from needle.ops.arguments import as_shape, reduced_axes, resolve_axes
 from needle.ops.tuples import make_tuple
+
+
+def _one_axis(op: str, axis: Any) -> int:
+    axes = as_shape(op, axis)
+    if len(axes) != 1:
+        raise ShapeError(f"{op}: expected one axis, got {axes}")
+    return axes[0]
 
 
 class Stack(TensorOp):
@@ -17,7 +24,7 @@ class Stack(TensorOp):
     name = "stack"
 
     def __init__(self, axis: int = 0) -> None:
-        (self.axis,) = as_shape(self.name, axis)
+        self.axis = _one_axis(self.name, axis)
 
     def compute(self, parts: Any) -> Any:
         reduced_axes(self.name, self.axis, parts[0].ndim + 1)
@@ -48,7 +55,7 @@ class Split(TensorTupleOp):
     name = "split"
 
     def __init__(self, axis: int = 0) -> None:
-        (self.axis,) = as_shape(self.name, axis)
+        self.axis = _one_axis(self.name, axis)
 
     def compute(self, a: Any) -> tuple[Any, ...]:
         (axis,) = reduced_axes(self.name, self.axis, a.ndim)
