@@ -22,6 +22,8 @@ PATHS = {
     "data.data_transforms": "Transform RandomFlipHorizontal RandomCrop",
     "data.datasets.mnist_dataset": "MNISTDataset",
     "data.datasets.ndarray_dataset": "NDArrayDataset",
+    "data.datasets.cifar10_dataset": "CIFAR10Dataset",
+    "data.datasets.ptb_dataset": "Corpus Dictionary batchify get_batch",
     "ops.ops_mathematic": "EWiseAdd add MatMul matmul Summation summation ReLU relu Tensor",
     "ops.ops_logarithmic": "LogSoftmax logsoftmax LogSumExp logsumexp",
     "ops.ops_tuple": "MakeTensorTuple make_tuple TupleGetItem tuple_get_item FusedAddScalars "

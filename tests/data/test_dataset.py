@@ -118,7 +118,20 @@ def test_subset_names_what_is_wrong():
     [
         ("data_basic", ["Dataset", "DataLoader"]),
         ("data_transforms", ["Transform", "RandomFlipHorizontal", "RandomCrop"]),
-        ("datasets", ["MNISTDataset", "NDArrayDataset"]),
+        (
+            "datasets",
+            [
+                "CIFAR10Dataset",
+                "Corpus",
+                "Dictionary",
+                "MNISTDataset",
+                "NDArrayDataset",
+                "batchify",
+                "get_batch",
+            ],
+        ),
+        ("datasets.cifar10_dataset", ["CIFAR10Dataset"]),
+        ("datasets.ptb_dataset", ["Corpus", "Dictionary", "batchify", "get_batch"]),
         ("datasets.mnist_dataset", ["MNISTDataset"]),
         ("datasets.ndarray_dataset", ["NDArrayDataset"]),
     ],

@@ -4,8 +4,10 @@ import gzip
 import hashlib
 import io
 import os
+import pickle
 import subprocess
 import sys
+import tarfile
 import threading
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,7 +17,7 @@ import numpy as np
 import pytest
 
 from needle import data
-from needle.data import download, image_sets
+from needle.data import cifar10_batches, download, image_sets
 from needle.data.idx import idx_bytes
 from needle.errors import DownloadError
 
@@ -35,7 +37,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         self.server.asked.append(self.path)
         _, kind, name = self.path.split("/")
-        body = FILES[name]
+        body = (FILES | self.server.more)[name]
         self.send_response(200 if kind in ("good", "wrong", "cut") else 404)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -48,7 +50,7 @@ class Handler(BaseHTTPRequestHandler):
 @pytest.fixture(scope="module")
 def running_server():
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.asked = []
+    server.asked, server.more = [], {}
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     yield server
@@ -61,6 +63,7 @@ def running_server():
 def server(running_server, monkeypatch, tmp_path):
     """A fresh cache folder, no folder of the user's own, MNIST's table pointing at this machine."""
     running_server.asked.clear()
+    running_server.more.clear()
     for name in ("NEEDLE_DATA", "HTTP_PROXY", "http_proxy"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(download, "user_cache_folder", lambda: tmp_path / "cache")
@@ -213,6 +216,66 @@ def test_a_terminal_shows_a_bar_and_a_pipe_does_not(mirrors, monkeypatch, tmp_pa
         data.mnist(tmp_path / str(expected))
         shown = stream.getvalue()
         assert ("100%" in shown and image_sets.TRAIN_IMAGES in shown) is expected
+
+
+def tar(members):
+    """Return a .tar.gz of files by name."""
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w:gz") as archive:
+        for name, content in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return file.getvalue()
+
+
+def serve_cifar10(server, monkeypatch, members, known_hash=None):
+    """Let CIFAR-10's table point at an archive of these members on this machine."""
+    (name,) = cifar10_batches.CIFAR10.sha256
+    body = server.more[name] = tar(members)
+    mirror = f"http://127.0.0.1:{server.server_port}/good/"
+    sha256 = {name: known_hash or hashlib.sha256(body).hexdigest()}
+    monkeypatch.setattr(
+        cifar10_batches,
+        "CIFAR10",
+        replace(cifar10_batches.CIFAR10, mirrors=(mirror,), sha256=sha256),
+    )
+
+
+BATCH = pickle.dumps({b"data": np.zeros((2, 3072), np.uint8), b"labels": [3, 4]}, 2)
+FOLDER = "cifar-10-batches-py"
+BATCHES = {f"{FOLDER}/{name}": BATCH for name in cifar10_batches.CIFAR10.members}
+
+
+def test_an_archive_is_fetched_once_and_only_its_members_are_kept(server, monkeypatch, tmp_path):
+    evil = {"../evil": b"x", f"{FOLDER}/../../evil": b"x", f"{FOLDER}/readme.html": b"x"}
+    serve_cifar10(server, monkeypatch, evil | BATCHES)
+    for _ in range(2):
+        train, test = data.cifar10()
+        assert (len(train), len(test)) == (10, 2)
+    assert server.asked == ["/good/cifar-10-python.tar.gz"]
+    assert names(tmp_path / "cache" / "data" / FOLDER) == sorted(cifar10_batches.CIFAR10.members)
+    assert not list(tmp_path.rglob("evil"))
+
+
+def test_own_members_of_an_archive_are_kept(server, monkeypatch, tmp_path):
+    serve_cifar10(server, monkeypatch, BATCHES)
+    (tmp_path / FOLDER).mkdir()
+    (tmp_path / FOLDER / "test_batch").write_bytes(BATCH.replace(b"K\x03K\x04", b"K\x07K\x04"))
+    assert data.cifar10(tmp_path)[1].y.tolist() == [7, 4]
+    assert len(server.asked) == 1
+
+
+def test_an_archive_with_another_hash_or_without_the_members_is_refused(
+    server, monkeypatch, tmp_path
+):
+    serve_cifar10(server, monkeypatch, BATCHES, known_hash="0" * 64)
+    with pytest.raises(DownloadError, match="SHA256 hash"):
+        data.cifar10()
+    serve_cifar10(server, monkeypatch, {"other": b""})
+    with pytest.raises(DownloadError, match=r"tar\.gz: KeyError: .*put data_batch_1.* of cifar-10"):
+        data.cifar10()
+    assert "test_batch" not in names(tmp_path / "cache" / "data" / FOLDER)
 
 
 def test_pooch_is_loaded_at_the_first_download_only():

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from needle.errors import DownloadError
-from needle.files import user_cache_folder
+from needle.files import user_cache_folder, write_bytes
 
 TIMEOUT_SECONDS = 30
 CHUNK_BYTES = 1 << 16  # pooch's own 1 kB costs 10,000 turns of its loop for MNIST
@@ -15,11 +16,15 @@ CHUNK_BYTES = 1 << 16  # pooch's own 1 kB costs 10,000 turns of its loop for MNI
 
 @dataclass(frozen=True)
 class Collection:
-    """Files that belong together: a folder's name, mirrors in order, sha256 by file name."""
+    """Files that belong together: a folder's name, mirrors in order, sha256 by file name.
+
+    Where `members` are named, the one file to fetch is a tar archive that holds them under `name/`.
+    """
 
     name: str
     mirrors: tuple[str, ...]
     sha256: dict[str, str]
+    members: tuple[str, ...] = ()
 
 
 def cache_folder() -> Path:
@@ -49,8 +54,11 @@ def find(
     target = folders[0] if root is not None else folders[-1]
     if not download:
         raise DownloadError(f"{collection.name}: not found; {by_hand(collection, target)}")
-    for file_name in missing(collection, target):
-        fetch(collection, file_name, target)
+    if collection.members:
+        fetch_archive(collection, target)
+    else:
+        for file_name in missing(collection, target):
+            fetch(collection, file_name, target)
     return target
 
 
@@ -64,7 +72,8 @@ def candidates(name: str, root: str | os.PathLike[str] | None) -> list[Path]:
 
 def missing(collection: Collection, folder: Path) -> list[str]:
     """Return the names of the collection's files that the folder lacks."""
-    return [name for name in collection.sha256 if not (folder / name).is_file()]
+    names = collection.members or collection.sha256
+    return [name for name in names if not (folder / name).is_file()]
 
 
 def fetch(collection: Collection, file_name: str, folder: Path) -> None:
@@ -87,9 +96,27 @@ def fetch(collection: Collection, file_name: str, folder: Path) -> None:
     raise DownloadError(f"{collection.name}: cannot fetch {file_name} ({failures}); {help_text}")
 
 
+def fetch_archive(collection: Collection, folder: Path) -> None:
+    """Download the collection's archive and keep the missing members, by their own names alone."""
+    (archive,) = collection.sha256
+    fetch(collection, archive, folder)
+    try:
+        with tarfile.open(folder / archive) as tar:
+            for name in missing(collection, folder):
+                member = tar.extractfile(f"{collection.name}/{name}")
+                if member is not None:
+                    write_bytes(folder / name, member.read())
+    except (tarfile.TarError, KeyError) as error:
+        help_text = by_hand(collection, folder)
+        raise DownloadError(f"{collection.name}: {archive}: {brief(error)}; {help_text}") from error
+    (folder / archive).unlink()
+
+
 def by_hand(collection: Collection, folder: Path) -> str:
     """Return the text that says how to put the files in place without us."""
-    names = ", ".join(collection.sha256)
+    names = ", ".join(collection.members or collection.sha256)
+    if collection.members:
+        names += f" of {', '.join(collection.sha256)}"
     elsewhere = f"or in a folder {collection.name} of a folder that NEEDLE_DATA names"
     return f"put {names} from {' or '.join(collection.mirrors)} into {folder} {elsewhere}"
 
