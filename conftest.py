@@ -22,7 +22,7 @@ _docstrings = Sybil(
 )
 _documents = Sybil(
     parsers=[PythonCodeBlockParser(doctest_optionflags=ELLIPSIS)],
-    patterns=["README.md", "docs/*.md"],
+    patterns=["README.md", "docs/*.md", "docs/layers/*.md"],
     setup=_names,
 )
 pytest_collect_file = (_docstrings + _documents).pytest()

@@ -1,9 +1,10 @@
 """Make the outputs on docs/compiler.md: what each stage of the compiler makes of LayerNorm.
 
 Run `python tools/make_compiler_page.py` to write them between the page's `<!-- made: NAME -->`
-and `<!-- end -->`; with `--check` nothing is written, and the page's differences are printed. The
-example is the page's own first block of Python. Code is generated for one named CPU, so the page is
-the same on every machine; only LLVM's own version can change the assembly.
+and `<!-- end -->`, and the loops on the pages of docs/layers (`layer_loops.py`). With `--check`
+nothing is written, and the differences are printed. The example is the page's own first block of
+Python. Code is generated for one named CPU, so the pages are the same on every machine; only LLVM's
+own version can change the assembly.
 """
 
 # ruff: noqa: E402  (the helpers of tests/ need the path first)
@@ -40,6 +41,7 @@ from needle.ops.normalize import Normalize, NormalizeGradient, Standardising
 from tests.compiler.compiled import compiled_program
 from tests.compiler.graphs import GRAPHS
 from tests.compiler.native_helper import inner_loops
+from tools import layer_loops
 
 PAGE = ROOT / "docs" / "compiler.md"
 TARGET = named("skylake-avx512")
@@ -250,16 +252,17 @@ def made(page: str, any_llvm: bool = False) -> str:
 
 
 def main() -> int:
-    """Write the page, or with `--check` compare it; return the exit code."""
-    page = PAGE.read_text(encoding="utf-8")
-    check = "--check" in sys.argv
-    new = made(page, any_llvm=check)
-    if not check:
-        PAGE.write_text(new, encoding="utf-8")
-        return 0
-    changes = difflib.unified_diff(page.splitlines(), new.splitlines(), "page", "made", "", "", 1)
-    print("\n".join(changes), end="\n" if page != new else "")
-    return int(page != new)
+    """Write the pages, or with `--check` compare them; return the exit code."""
+    check, changed = "--check" in sys.argv, False
+    compiler_page = made(PAGE.read_text(encoding="utf-8"), any_llvm=check)
+    for path, new in {PAGE: compiler_page, **layer_loops.pages()}.items():
+        page = path.read_text(encoding="utf-8")
+        if not check:
+            path.write_text(new, encoding="utf-8")
+        elif page != new:
+            old, name, changed = page.splitlines(), str(path), True
+            print("\n".join(difflib.unified_diff(old, new.splitlines(), name, "made", "", "", 1)))
+    return int(changed)
 
 
 if __name__ == "__main__":

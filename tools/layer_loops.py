@@ -1,0 +1,128 @@
+"""The formula of a layer beside the loops that the compiler makes of it, for docs/layers.
+
+Part of `python tools/make_compiler_page.py`: it goes between a page's `<!-- made: loop -->` and
+`<!-- end -->`.
+"""
+
+from __future__ import annotations
+
+import re
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import needle as ndl
+from needle import nn, settings
+from needle.compiler import jit_native, plan_order
+from needle.compiler.fuse import fuse
+from needle.compiler.lower import Kernels
+from needle.compiler.lower_print import describe
+from needle.compiler.plan import compile_graph, distinct_outputs
+from needle.compiler.program import Buffer, Program
+from needle.compiler.simplify import simplify
+from needle.compiler.target import named
+
+PAGES = Path(__file__).resolve().parent.parent / "docs" / "layers"
+TARGET = named("skylake-avx512")
+FORMULAS = {
+    "layer_norm": (
+        "mean = sum(x) / D",
+        "var = sum((x - mean)^2) / D",
+        "y = w (x - mean)",
+        "    / sqrt(var + eps) + b",
+    ),
+    "batch_norm": (
+        "mean = sum(x) / N",
+        "var = sum((x - mean)^2) / N",
+        "y = w (x - mean)",
+        "    / sqrt(var + eps) + b",
+        "running = (1 - m) running",
+        "          + m batch",
+    ),
+    "dropout": ("mask = uniform <= 1 - p", "y = x / (1 - p) * mask"),
+    "residual": ("y = relu(x W + b) + x",),
+}
+NAMES = {
+    "batch_norm": ("y", "running_mean", "running_var"),
+    "layer_norm": ("y",),
+    "dropout": ("y",),
+    "residual": ("y",),
+}
+"""What the results are called, in order."""
+
+
+def layer(name: str) -> nn.Module:
+    """Return the layer whose loops the page shows, for 256 rows of 64."""
+    np.random.seed(0)
+    if name == "residual":
+        return nn.Residual(nn.Sequential(nn.Linear(64, 64), nn.ReLU()))
+    kinds = {"layer_norm": (nn.LayerNorm1d, 64), "batch_norm": (nn.BatchNorm1d, 64)}
+    kind, argument = kinds.get(name, (nn.Dropout, 0.5))
+    return kind(argument)
+
+
+def made(name: str, page: str) -> str:
+    """Return the page with its loop made again."""
+    module = layer(name)
+    step = ndl.jit(module)
+    step.compile = jit_native.interpret
+    with settings.override(jit=True):
+        step.warmup(np.ones((256, 64), "float32"))
+    graph = simplify(step.graph)
+    fused, kernels = fuse(distinct_outputs(graph)), Kernels(TARGET)
+    parts = plan_order.tailed([kernels.lower(group, fused.memory) for group in fused.groups])
+    program = compile_graph(graph, TARGET)
+    states = [path.rpartition(".")[2] for path in module.state_dict()]
+    loops: list[str] = []
+    for one, part in zip(parts, program.steps, strict=True):
+        names = [called(program, buffer, states, NAMES[name]) for buffer in part.buffers]
+        loops += text(one.work, names).splitlines()
+    width = max(map(len, FORMULAS[name])) + 4
+    rows = zip_longest(FORMULAS[name], loops, fillvalue="")
+    lines = [(left.ljust(width) + right).rstrip() for left, right in rows]
+    block = "\n".join(["```text", *lines, "```", ""])
+    pattern = r"(<!-- made: loop -->\n).*?(<!-- end -->)"
+    new, count = re.subn(pattern, lambda m: m[1] + block + m[2], page, flags=re.DOTALL)
+    assert count == 1, name
+    return new
+
+
+def called(program: Program, buffer: Buffer, states: list[str], results: tuple[str, ...]) -> str:
+    """Return what a reader calls a buffer."""
+    if buffer.kind == "input":
+        kind, number = program.inputs[buffer.index].name.split()
+        return {"argument": "x", "number": "key"}.get(kind) or states[int(number)]
+    if buffer.kind == "result":
+        return results[buffer.index]
+    return "draw" if buffer.kind == "constant" else f"sums{buffer.offset // 4}"
+
+
+def text(work: Any, names: list[str]) -> str:
+    """Return a kernel's loops; of a product, what each tile of the result goes through."""
+    if not hasattr(work, "plan") or not hasattr(work.plan, "k"):
+        return describe(work, names)
+    plan, values = work.plan, dict[int, str]()
+    lines = [
+        f"for each tile of {plan.height} x {plan.lanes * plan.vectors} in {plan.m} x {plan.n}:"
+    ]
+    lines += [f"  v0 += {names[0]}[i, k] * {names[1]}[k, j]   for k in {plan.k}"]
+    for number, instruction in enumerate(work.nest.instructions):
+        values[number] = f"v{number}"
+        if instruction.op == "const":
+            values[number] = f"{instruction.attribute.value:g}"
+        elif instruction.op == "load":
+            index = "i, j" if instruction.affine.coefs[0] else "j"
+            lines.append(f"  v{number} = {names[instruction.attribute]}[{index}]")
+        elif instruction.op == "apply":
+            arguments = ", ".join(values[i] for i in instruction.args)
+            lines.append(f"  v{number} = {instruction.attribute}({arguments})")
+    lines += [f"  {names[s.parameter]}[i, j] = {values[s.value]}" for s in work.nest.stores]
+    return "\n".join(lines)
+
+
+def pages() -> dict[Path, str]:
+    """Return each page with a loop, made again."""
+    paths = [PAGES / f"{name}.md" for name in FORMULAS]
+    return {path: made(path.stem, path.read_text(encoding="utf-8")) for path in paths}
