@@ -252,6 +252,16 @@ CASES = {
         (lambda x, y, **_: g.concat([g.concat([x, y], 0), x], 0), "concat[0] x y x"),
         (lambda x, y, **_: g.concat([x, g.slice_(y, (0, 0), (0, 3))], 0), "x"),
     ],
+    "concat_of_reshapes": [
+        (
+            lambda x, y, **_: g.concat([g.reshape(a, (1, 4, 3)) for a in (x, y)], 0),
+            "rs (concat[0] x y)",
+        ),
+        (
+            lambda x, y, **_: g.concat([g.reshape(a, (2, 6)) for a in (x, y)], 1),
+            "concat[1] (rs x) (rs y)",
+        ),
+    ],
     "concat_of_slices": [
         (lambda x, **_: g.concat([g.slice_(x, (t, 0), (t + 1, 3)) for t in range(4)], 0), "x"),
         (

@@ -2,7 +2,7 @@
 
 `RULES` is the whole list, by the class of primitives a rule looks at, in the order they are tried:
 those for all primitives, those for all elementwise ones, then the primitive's own. One sweep builds
-every node anew in normal form (`simplify_rewriter`); sweeps repeat until nothing changes.
+every node anew in normal form (`simplify_rewriter`): another would change nothing.
 """
 
 from __future__ import annotations
@@ -50,7 +50,11 @@ RULES: Mapping[type[p.Primitive], Sequence[Rule]] = {
         movement.slice_of_concat,
         movement.slice_of_pad,
     ),
-    p.Concat: (movement.flatten_concat, movement.concat_of_slices),
+    p.Concat: (
+        movement.flatten_concat,
+        movement.concat_of_slices,
+        movement.concat_of_reshapes,
+    ),
     p.Flip: (movement.compose_flips,),
     p.Pad: (movement.pad_nothing,),
     p.Reduce: (
@@ -71,12 +75,10 @@ RULES: Mapping[type[p.Primitive], Sequence[Rule]] = {
 }
 
 PASSES: Sequence[Callable[[Graph, Rewriter], dict[Node, Node]]] = (
-    join.join_products_of_slices,
     join.join_sums,
+    join.join_products,
 )
 """What needs all users of a node: each returns nodes and their replacements. Then rules again."""
-
-MOST_SWEEPS = 4
 
 
 def simplify(graph: Graph, *, verify: bool = False, fired: dict[str, int] | None = None) -> Graph:
@@ -91,24 +93,10 @@ def simplify(graph: Graph, *, verify: bool = False, fired: dict[str, int] | None
     %1: float32[4] = mul %0 %0
     return %1
     """
-    fired = {} if fired is None else fired
-    graph = _apply_rules(graph, verify, fired)
+    rewriter = Rewriter(RULES, fired)
+    graph = rewriter.sweep(graph, verify=verify)
     for find in PASSES:
-        replaced = find(graph, Rewriter(RULES))
+        replaced = find(graph, rewriter)
         if replaced:
-            graph = _apply_rules(join.substitute(graph, replaced), verify, fired)
-    return graph
-
-
-def _apply_rules(graph: Graph, verify: bool, fired: dict[str, int]) -> Graph:
-    for _ in range(MOST_SWEEPS):
-        rewriter = Rewriter(RULES)
-        new = rewriter.sweep(graph)
-        for rule, count in rewriter.fired.items():
-            fired[rule] = fired.get(rule, 0) + count
-        if verify:
-            new.verify()
-        if new.outputs == graph.outputs:
-            break
-        graph = new
+            graph = rewriter.sweep(join.substitute(graph, replaced), verify=verify)
     return graph

@@ -1,6 +1,6 @@
 """Passes over whole graphs that make few large products of many small ones: loops over time.
 
-    x[t] @ W for every t            -> slices of one product x @ W
+    A_0 @ W, A_1 @ W, ...           -> slices of one product concat(A) @ W
     A_0^T B_0 + A_1^T B_1 + ...     -> concat(A)^T concat(B), and likewise for sums and pads
 
 Each needs to know all users of a node, so they are passes of their own and not rules.
@@ -9,7 +9,7 @@ Each needs to know all users of a node, so they are passes of their own and not 
 from __future__ import annotations
 
 import functools
-import math
+import itertools
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import replace
@@ -21,45 +21,86 @@ from needle.compiler.simplify_rewriter import Rewriter, is_fn, under
 FEWEST_TERMS = 3
 """Products that are worth joining: two cost little more than one, and joining copies."""
 
-
-def sliced_from(node: Node) -> Node | None:
-    """Return the array of which the matrix `node` is a slice: some of its rows, each whole."""
-    part = under(node, Reshape)
-    if not isinstance(part.primitive, Slice) or not part.shape:
-        return None
-    base = part.inputs[0]
-    whole = part.shape[-1] == base.shape[-1] == node.shape[-1]
-    return base if whole and base.size else None
+MOST_ROWS = 256
+"""Rows of products that are worth joining: with more, each makes good use of what it reads."""
 
 
-def join_products_of_slices(graph: Graph, make: Rewriter) -> dict[Node, Node]:
-    """x[t] @ W for every t -> slices of x @ W, where the slices cover x."""
-    groups: dict[tuple[Node, Node, bool], list[Node]] = defaultdict(list)
-    for node in graph.nodes():
-        if isinstance(node.primitive, MatMul) and len(node.shape) == 2:
-            a, b = node.inputs
-            base = None if node.primitive.transpose_a else sliced_from(a)
-            if base is not None:
-                groups[base, b, node.primitive.transpose_b].append(node)
+def join_products(graph: Graph, make: Rewriter) -> dict[Node, Node]:
+    """A_t @ W for every t -> rows of concat(A) @ W, where no product waits for another.
+
+    W is then read once, not once for each t.
+    """
+    nodes = graph.nodes()
+    concats = [node for node in nodes if node.primitive == Concat(0)]
+    groups = _by_right_side(nodes)
+    bits = {node: 1 << k for k, node in enumerate(itertools.chain(*groups))}
+    before = _members_before(nodes, bits)
     joined: dict[Node, Node] = {}
-    for (base, b, transposed), members in groups.items():
-        rows = math.prod(base.shape[:-1])
-        if len(members) < FEWEST_TERMS or sum(node.shape[0] for node in members) < rows:
-            continue
-        product = make(MatMul(False, transposed), make.reshape(base, (rows, base.shape[-1])), b)
-        whole = make.reshape(product, (*base.shape[:-1], product.shape[1]))
+    for members in groups:
+        mine = sum(bits[node] for node in members)
+        waves: dict[int, list[Node]] = defaultdict(list)
         for node in members:
-            joined[node] = _same_rows(node, whole, make)
+            waves[(before[node] & mine).bit_count()].append(node)
+        for wave in waves.values():
+            if len(wave) >= FEWEST_TERMS:
+                joined |= _joined(_in_order(wave, concats), make)
+                _wait_together(wave, bits, before)
     return joined
 
 
-def _same_rows(node: Node, whole: Node, make: Rewriter) -> Node:
-    """Return the rows of `whole` that the product `node` makes of its slice."""
-    cut = under(node.inputs[0], Reshape).primitive
-    assert isinstance(cut, Slice)  # `sliced_from` made sure
-    stops = (*cut.stops[:-1], whole.shape[-1])
-    rows = make(Slice(cut.starts, stops, cut.steps), whole)
-    return make.reshape(rows, node.shape)
+def _by_right_side(nodes: list[Node]) -> list[list[Node]]:
+    """Return the products worth joining that share their right side, as it is or transposed."""
+    groups: dict[tuple[Node, bool], list[Node]] = defaultdict(list)
+    for node in nodes:
+        p = node.primitive
+        matrix = isinstance(p, MatMul) and len(node.shape) == 2 and not p.transpose_a
+        if matrix and node.shape[0] <= MOST_ROWS:
+            groups[node.inputs[1], p == MatMul(False, True)].append(node)
+    return [members for members in groups.values() if len(members) >= FEWEST_TERMS]
+
+
+def _members_before(nodes: list[Node], bits: dict[Node, int]) -> dict[Node, int]:
+    """Return for each node the bits of those that it needs."""
+    before: dict[Node, int] = {}
+    for node in nodes:
+        found = 0
+        for x in node.inputs:
+            found |= before[x] | bits.get(x, 0)
+        before[node] = found
+    return before
+
+
+def _wait_together(wave: list[Node], bits: dict[Node, int], before: dict[Node, int]) -> None:
+    """What needs one of a wave now needs all of it, and what those need."""
+    own = needed = 0
+    for node in wave:
+        own |= bits[node]
+        needed |= before[node]
+    for node in bits:
+        if (before[node] | bits[node]) & own:
+            before[node] |= needed | (own if before[node] & own else 0)
+
+
+def _in_order(wave: list[Node], concats: list[Node]) -> list[Node]:
+    """Order products as their left sides, or else they themselves, are put together elsewhere."""
+    for part_of in (lambda x: x.inputs[0], lambda x: x):
+        table = {under(part_of(node), Reshape): node for node in wave}
+        for node in concats:
+            parts = [under(x, Reshape) for x in node.inputs]
+            if len(parts) == len(wave) and set(parts) == table.keys():
+                return [table[x] for x in parts]
+    return sorted(wave, key=lambda x: _start(x.inputs[0]))
+
+
+def _joined(products: list[Node], make: Rewriter) -> dict[Node, Node]:
+    (_, b), p = products[0].inputs, products[0].primitive
+    whole = make(p, make(Concat(0), *(node.inputs[0] for node in products)), b)
+    rows, columns, result = 0, whole.shape[1], {}
+    for node in products:
+        cut = Slice((rows, 0), (rows + node.shape[0], columns), (1, 1))
+        result[node] = make(cut, whole)
+        rows += node.shape[0]
+    return result
 
 
 def join_sums(graph: Graph, make: Rewriter) -> dict[Node, Node]:

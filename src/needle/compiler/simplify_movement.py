@@ -203,6 +203,15 @@ def flatten_concat(p: Concat, node: Node, make: Rewriter) -> Node | None:
     return None if same else make(p, *parts)
 
 
+def concat_of_reshapes(p: Concat, node: Node, make: Rewriter) -> Node | None:
+    """concat(reshape a, reshape b) -> reshape(concat(a, b)), where the rows stay what they are."""
+    parts = [x.inputs[0] for x in node.inputs if isinstance(x.primitive, Reshape)]
+    rows = {x.shape[1:] for x in parts}
+    if p.axis or len(parts) < len(node.inputs) or len(rows) > 1 or () in {x.shape for x in parts}:
+        return None
+    return make.reshape(make(p, *parts), node.shape)
+
+
 def concat_of_slices(p: Concat, node: Node, make: Rewriter) -> Node | None:
     """concat(x[0:1], x[1:2], ...) -> x[0:n] where the parts follow one another in x."""
     cuts: list[Slice] = []

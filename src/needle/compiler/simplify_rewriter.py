@@ -4,8 +4,8 @@ Every node goes through `Rewriter.__call__`: equal primitives on equal inputs gi
 subexpressions), and each new node is offered to the rules of its primitive's class, those of the
 base classes first. A rule gets the
 primitive, the node and the rewriter; it returns an equal node, built by calling the rewriter again,
-or None. Inputs are in normal form already, so a rule looks a few levels down, and one sweep from
-inputs to outputs is nearly always enough.
+or None. Inputs are in normal form already, so a rule looks a few levels down, one sweep from inputs
+to outputs is enough, and what was built once is only looked up in a later one.
 """
 
 from __future__ import annotations
@@ -34,21 +34,28 @@ COMMUTATIVE = frozenset(
 class Rewriter(Build):
     """Builds nodes in normal form; `fired` counts how often each rule applied."""
 
-    def __init__(self, rules: Mapping[type[Primitive], Sequence[Rule]]) -> None:
+    def __init__(
+        self,
+        rules: Mapping[type[Primitive], Sequence[Rule]],
+        fired: dict[str, int] | None = None,
+    ) -> None:
         super().__init__()
         self.rules = rules
-        self.fired: dict[str, int] = {}
+        self.fired = {} if fired is None else fired
         self._rules: dict[type[Primitive], list[Rule]] = {}
         self._table: dict[tuple[object, ...], Node] = {}
         self._depths: dict[Node, int] = {}
 
-    def sweep(self, graph: Graph) -> Graph:
+    def sweep(self, graph: Graph, *, verify: bool = False) -> Graph:
         """Return the graph with every node in normal form; dead nodes are left behind."""
         new: dict[Node, Node] = {node: node for node in graph.inputs}
         for node in graph.nodes()[len(graph.inputs) :]:
             self.source = node.source
             new[node] = self._build(node.primitive, tuple([new[x] for x in node.inputs]), node)
-        return Graph(graph.inputs, tuple(new[node] for node in graph.outputs))
+        result = Graph(graph.inputs, tuple(new[node] for node in graph.outputs))
+        if verify:
+            result.verify()
+        return result
 
     def __call__(self, primitive: Primitive, *inputs: Node) -> Node:
         """Return the normal form of `primitive` applied to nodes in normal form."""
