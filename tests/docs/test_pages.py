@@ -6,6 +6,7 @@ from urllib.parse import unquote
 
 import pytest
 
+from tests.reference.values import file
 from tools import layer_loops
 
 ROOT = Path(__file__).parents[2]
@@ -71,3 +72,16 @@ def test_figures_are_small_and_shown():
     shown = "".join(page.read_text(encoding="utf-8") for page in PAGES)
     for figure in (ROOT / "docs" / "images" / "layers").iterdir():
         assert figure.stat().st_size < 40_000 and f"images/layers/{figure.name})" in shown
+
+
+def test_each_row_for_pytorch_has_code_and_each_stored_case_a_use():
+    page = (ROOT / "docs" / "coming_from_pytorch.md").read_text(encoding="utf-8")
+    rows = set(re.findall(r"^\| \[.*?\]\(#(.*?)\)", page, re.MULTILINE))
+    sections = dict(re.findall(r"^## (.*?)\n(.*?)(?=^## |\Z)", page, re.MULTILINE | re.DOTALL))
+    assert rows == {title.lower().replace(" ", "-") for title in sections}
+    assert all("assert" in text for text in sections.values())
+    stored = {name.partition("/")[0] for name in file("pytorch")}
+    assert stored - {"rnn", "lstm"} == set(re.findall(r'pytorch\("(\w+)"\)', page)) - {
+        "rnn",
+        "lstm",
+    }
