@@ -41,7 +41,6 @@ ELSEWHERE = {
     "needle.nn": {
         "CrossEntropyLoss": "nn.SoftmaxLoss()",
         "NLLLoss": "nn.SoftmaxLoss(), which takes logits",
-        "LayerNorm": "nn.LayerNorm1d(dim)",
         "BatchNorm": "nn.BatchNorm1d(dim)",
         "Conv2d": "nn.Conv(in_channels, out_channels, kernel_size)",
         "MultiheadAttention": "nn.MultiHeadAttention",

@@ -4,17 +4,24 @@ from typing import NoReturn
 
 from needle.names import unknown
 from needle.nn.activation import GELU, ReLU, Sigmoid, Tanh
+from needle.nn.attention import (
+    AttentionLayer, MultiHeadAttention, Transformer, TransformerLayer,
+)  # fmt: skip
 from needle.nn.containers import Residual, Sequential
 from needle.nn.dropout import Dropout
+from needle.nn.embedding import Embedding
 from needle.nn.linear import Flatten, Identity, Linear
 from needle.nn.loss import MSELoss, SoftmaxLoss, l1_penalty, l2_penalty
 from needle.nn.module import Module, Parameter
-from needle.nn.norm import BatchNorm1d, BatchNorm2d, LayerNorm1d
+from needle.nn.norm import BatchNorm1d, BatchNorm2d, LayerNorm, LayerNorm1d
+from needle.nn.recurrent import LSTM, RNN, LSTMCell, RNNCell
 
 __all__ = [
-    "GELU", "BatchNorm1d", "BatchNorm2d", "Dropout", "Flatten", "Identity", "LayerNorm1d",
-    "Linear", "MSELoss", "Module", "Parameter", "ReLU", "Residual", "Sequential", "Sigmoid",
-    "SoftmaxLoss", "Tanh", "l1_penalty", "l2_penalty",
+    "GELU", "LSTM", "RNN", "AttentionLayer", "BatchNorm1d", "BatchNorm2d", "Dropout",
+    "Embedding", "Flatten", "Identity", "LSTMCell", "LayerNorm", "LayerNorm1d", "Linear",
+    "MSELoss", "Module", "MultiHeadAttention", "Parameter", "RNNCell", "ReLU", "Residual",
+    "Sequential", "Sigmoid", "SoftmaxLoss", "Tanh", "Transformer", "TransformerLayer",
+    "l1_penalty", "l2_penalty",
 ]  # fmt: skip
 
 

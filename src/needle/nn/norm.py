@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from numpy.typing import DTypeLike
@@ -14,14 +15,56 @@ from needle.nn.calls import check_array, check_last_axis, check_size, fail, warn
 from needle.nn.module import Module, Parameter
 
 
-class LayerNorm1d(Module):
-    """w (x - mean) / sqrt(var + eps) + b, mean and variance over the last axis.
+class LayerNorm(Module):
+    """w (x - mean) / sqrt(var + eps) + b, mean and variance over the last axes together.
 
-    The variance is biased (divided by dim). Shapes: x (..., dim); w, b (dim,), ones and zeros.
+    `shape` is that of these axes, an int for the last one. The variance is biased (divided by the
+    number of elements). Shapes: x (..., *shape); w, b of `shape`, ones and zeros.
 
-    Errors: ShapeError where the last axis of x is not dim.
+    Errors: ShapeError where x does not end in `shape`.
 
     Source: Ba et al., "Layer Normalization", 2016.
+
+    >>> nn.LayerNorm((2, 3))(ndl.zeros(5, 2, 3)).shape
+    (5, 2, 3)
+    """
+
+    def __init__(
+        self,
+        shape: int | Sequence[int],
+        eps: float = 1e-5,
+        device: Device | None = None,
+        dtype: DTypeLike = "float32",
+    ) -> None:
+        super().__init__()
+        sizes = shape if isinstance(shape, Sequence) else (shape,)
+        text = f"{type(self).__name__}: expected a size"
+        self.shape = tuple(check_size(text, n) for n in sizes or (0,))
+        self.eps = eps
+        self.weight = Parameter(init.ones(*self.shape, device=device, dtype=dtype))
+        self.bias = Parameter(init.zeros(*self.shape, device=device, dtype=dtype))
+
+    def forward(self, x: Any) -> Tensor:
+        self._check(x)
+        warn_precision(self, x, self.weight)
+        axes = tuple(range(-len(self.shape), 0))
+        return ops.normalize(x, axes, self.eps) * self.weight + self.bias
+
+    def _check(self, x: Any) -> None:
+        check_array(self, x)
+        if tuple(x.shape[-len(self.shape) :]) != self.shape:
+            raise fail(self, ShapeError, f"expected last axes {self.shape}, got {tuple(x.shape)}")
+
+    def extra_repr(self) -> str:
+        return " x ".join(map(str, self.shape))
+
+
+class LayerNorm1d(LayerNorm):
+    """w (x - mean) / sqrt(var + eps) + b, mean and variance over the last axis: `LayerNorm(dim)`.
+
+    Shapes: x (..., dim); w, b (dim,), ones and zeros.
+
+    Errors: ShapeError where the last axis of x is not dim.
 
     >>> nn.LayerNorm1d(2, eps=0.0)(ndl.Tensor([[1.0, 3.0]], dtype="float32"))
     needle.Tensor([[-1.  1.]])
@@ -34,19 +77,11 @@ class LayerNorm1d(Module):
         device: Device | None = None,
         dtype: DTypeLike = "float32",
     ) -> None:
-        super().__init__()
-        self.dim = check_size("LayerNorm1d: expected dim", dim)
-        self.eps = eps
-        self.weight = Parameter(init.ones(self.dim, device=device, dtype=dtype))
-        self.bias = Parameter(init.zeros(self.dim, device=device, dtype=dtype))
+        super().__init__(dim, eps, device, dtype)
+        (self.dim,) = self.shape
 
-    def forward(self, x: Any) -> Tensor:
+    def _check(self, x: Any) -> None:
         check_last_axis(self, x, self.dim, "dim")
-        warn_precision(self, x, self.weight)
-        return ops.normalize(x, -1, self.eps) * self.weight + self.bias
-
-    def extra_repr(self) -> str:
-        return f"{self.dim}"
 
 
 class BatchNorm1d(Module):
