@@ -65,7 +65,7 @@ def _convertible(groups: Groups, group: Group, host: Group, rows: int, columns: 
     """Whether all reductions of a group can be made by blocks of the host's rows."""
     whole = group.pattern in (((rows, True), (columns, False)), ((rows * columns, True),))
     per_row = group.pattern == ((rows, True),) and rows == outer_size(host.space)
-    if not (whole or per_row) or host.before >> group.number & 1:
+    if not (whole or per_row) or host.follows(group):
         return False
     for node in group.members:
         after = node in group.outer and not is_reduce(node)
@@ -77,7 +77,7 @@ def _convertible(groups: Groups, group: Group, host: Group, rows: int, columns: 
                 return False
             if after or home is None or home is group:
                 continue
-            late = home is not host and home.before >> host.number & 1
+            late = home is not host and home.follows(host)
             if late or (home is host and not _in_step(edge, host, per_row)):
                 return False
     return True

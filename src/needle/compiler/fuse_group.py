@@ -19,7 +19,7 @@ class Group:
     `kind` is "nest", "matmul", "concat" or "special" (one node with a kernel of its own). Nodes in
     `outer` have one value per outer position of the pattern; the others one per position. `state`
     marks the last phase, in which the inputs that hold state are overwritten. `before` has a bit
-    for each group that must run earlier.
+    for each group that must run earlier; `bits` are a group's own, several once it was joined.
     """
 
     kind: str
@@ -33,6 +33,11 @@ class Group:
     before: int = 0
     users: set[Group] = field(default_factory=set)
     alive: bool = True
+    bits: int = 0
+
+    def follows(self, other: Group) -> bool:
+        """Whether the other group must run earlier."""
+        return self.before & other.bits != 0
 
     @property
     def space(self) -> Pattern:
@@ -59,6 +64,7 @@ class Groups:
     def new(self, kind: str, size: int, pattern: Pattern | None, state: bool) -> Group:
         """An empty group."""
         group = Group(kind, size, pattern, state, len(self._all))
+        group.bits = 1 << group.number
         self._all.append(group)
         return group
 
@@ -74,7 +80,7 @@ class Groups:
                 readers.append(group)
             other = self.home.get(source)
             if other is not None and other is not group:
-                before |= other.before | 1 << other.number
+                before |= other.before | other.bits
                 other.users.add(group)
         self._depend(group, before)
 
@@ -90,19 +96,15 @@ class Groups:
     def cyclic(self, group: Group, reads: list[Edge]) -> bool:
         """Whether something among `reads` comes after the group."""
         others = (self.home.get(e.source) for e in reads)
-        return any(
-            o is not None and o is not group and o.before >> group.number & 1 for o in others
-        )
+        return any(o is not None and o is not group and o.follows(group) for o in others)
 
     def between(self, first: Group, second: Group) -> bool:
         """Whether a third group must run after one of the two and before the other."""
         for early, late in ((first, second), (second, first)):
-            if late.before >> early.number & 1:
-                for middle in early.users:
-                    if middle.alive and middle is not late and (
-                        late.before >> middle.number & 1
-                    ):  # fmt: skip
-                        return True
+            if late.follows(early):
+                middles = (user for user in early.users if user.alive and user is not late)
+                if any(late.follows(middle) for middle in middles):
+                    return True
         return False
 
     def join(self, group: Group, gone: Group) -> None:
@@ -115,24 +117,18 @@ class Groups:
             self.home[node] = group
         order = sorted([*group.members, *gone.members], key=self._order.__getitem__)
         group.members = order
-        users = (group.users | gone.users) - {group, gone}
-        group.users = users
-        mask = ~(1 << gone.number | 1 << group.number)
-        for other in self.alive():
-            if other.before >> gone.number & 1:
-                other.before = other.before & ~(1 << gone.number) | 1 << group.number
-            if gone in other.users:
-                other.users.discard(gone)
-                if other is not group:
-                    other.users.add(group)
-        group.users.discard(group)
+        group.users = (group.users | gone.users) - {group, gone}
+        group.bits |= gone.bits
         for source in {e.source for n in gone.members for e in self.edges[n]}:
             readers = self.readers[source]
             readers[:] = dict.fromkeys(group if g is gone else g for g in readers)
-        group.before &= mask
-        self._depend(group, gone.before & mask)
-        for user in list(users):
-            self._depend(user, group.before | 1 << group.number)
+            producer = self.home.get(source, group)
+            if producer is not group:
+                producer.users.discard(gone)
+                producer.users.add(group)
+        group.before = (group.before | gone.before) & ~group.bits
+        for user in list(group.users):
+            self._depend(user, group.before | group.bits)
 
     def number_nodes(self, order: list[Node]) -> None:
         """Remember the order of all nodes, in which joined groups list theirs."""

@@ -14,6 +14,7 @@ return %2
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -75,15 +76,15 @@ def topological(
     """
     order: list[Node] = []
     done = set(stop)
-    stack = [(node, False) for node in reversed(list(outputs))]
+    stack: list[Any] = list(outputs)[::-1]  # None: what is under it comes next in `order`
     while stack:
-        node, ready = stack.pop()
-        if ready:
-            order.append(node)
+        node = stack.pop()
+        if node is None:
+            order.append(stack.pop())
         elif node not in done:
             done.add(node)
-            stack.append((node, True))
-            stack.extend((x, False) for x in reversed(needs(node)) if x not in done)
+            stack += (node, None)
+            stack += [x for x in reversed(needs(node)) if x not in done]
     return order
 
 
@@ -96,6 +97,10 @@ class Graph:
 
     def nodes(self) -> list[Node]:
         """Return inputs (used or not), then every other node after the nodes it needs."""
+        return list(self._order)
+
+    @functools.cached_property
+    def _order(self) -> list[Node]:
         return [*self.inputs, *topological(self.outputs, stop=self.inputs)]
 
     def verify(self) -> None:
