@@ -206,8 +206,8 @@ def test_check_1_compares_with_the_interpreter(monkeypatch):
     x = ndl.Tensor([1.0, 2.0])
     with settings.override(check=1):
         assert f(x).tolist() == [3, 5]
-        wrong = f.latest.executable.call
-        monkeypatch.setattr(f.latest.executable, "call", lambda *a: [wrong(*a)[0] + 0.5])
+        wrong = f.latest.executable.run
+        monkeypatch.setattr(f.latest.executable, "run", lambda *a: [wrong(*a)[0] + 0.5])
         with pytest.raises(CheckError, match=r"(?s)add_scalar.*test_jit_semantics_control.*0\.5"):
             f(x)
 
@@ -324,13 +324,13 @@ def test_an_interrupt_leaves_the_state_of_a_whole_step(monkeypatch):
 
     step(), step()
     whole = p.numpy().copy()
-    call = step.latest.executable.call
+    run = step.latest.executable.run
 
     def late(*args):
-        call(*args)
+        run(*args)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(step.latest.executable, "call", late)
+    monkeypatch.setattr(step.latest.executable, "run", late)
     with pytest.raises(KeyboardInterrupt):
         step()
     assert opt.t == 3 and (p.numpy() > whole).all()
@@ -339,7 +339,7 @@ def test_an_interrupt_leaves_the_state_of_a_whole_step(monkeypatch):
         raise KeyboardInterrupt
 
     whole = p.numpy().copy()
-    monkeypatch.setattr(step.latest.executable, "call", early)
+    monkeypatch.setattr(step.latest.executable, "run", early)
     with pytest.raises(KeyboardInterrupt):
         step()
     assert opt.t == 3
@@ -361,6 +361,28 @@ def test_a_fork_after_use_is_safe():
         "print(f(x))\n"
     )
     assert run_python(code).stdout == "200000.0\n200000.0\n200000.0\n"
+
+
+@pytest.mark.skipif(not hasattr(__import__("os"), "fork"), reason="no fork on this platform")
+def test_a_fork_while_another_thread_is_in_a_call_is_safe():
+    code = (
+        "import os, signal, threading, needle as ndl\n"
+        "inside, done = threading.Event(), threading.Event()\n"
+        "def slow(x):\n"
+        "    inside.set(), done.wait(20)\n"
+        "    return x + 1\n"
+        "f, g, x = ndl.jit(slow), ndl.jit(lambda x: x * 2), ndl.Tensor([1.0])\n"
+        "thread = threading.Thread(target=f, args=(x,))\n"
+        "thread.start(), inside.wait(20)\n"
+        "child = os.fork()\n"
+        "if child == 0:\n"
+        "    signal.alarm(10)\n"
+        "    print(g(x), flush=True)\n"
+        "    os._exit(0)\n"
+        "done.set(), thread.join()\n"
+        "assert os.waitpid(child, 0)[1] == 0\n"
+    )
+    assert run_python(code).stdout == "[2.]\n"
 
 
 def test_a_function_without_results(jit):

@@ -246,13 +246,13 @@ def test_an_interrupt_comes_before_or_after_a_whole_run(interrupts):
     seen = {False: 0, True: 0}
     limit = time.monotonic() + 20
     while seen[True] < 5 and time.monotonic() < limit:
-        runs, before = bound.runs, float(slot[0][0])
+        runs, before = bound.runs(), float(slot[0][0])
         try:
             interrupts.append("armed")
             slot = bound.call([x, slot[0]], [1.0])
             interrupts.clear()
         except KeyboardInterrupt:
-            ran = bound.runs != runs
+            ran = bound.runs() != runs
             seen[ran] += 1
             slot = bound.outputs() if ran else slot
             assert np.unique(slot[0]) == [before + 50 * ran]

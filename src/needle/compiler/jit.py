@@ -42,10 +42,7 @@ _lock = threading.RLock()  # one compiled call at a time
 def _renew_lock() -> None:
     """In a forked child: the thread that held the lock does not exist here."""
     global _lock
-    _SUSPENDS = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
-
-
-_lock = threading.RLock()
+    _lock = threading.RLock()
 
 
 if hasattr(os, "register_at_fork"):
@@ -111,6 +108,9 @@ class JitFunction:
                 failed = (last[2], guard.index)
             except IndexError as error:
                 jit_check.raise_as_eager(state, leaves, call, error)
+        if not state.holds_flags():
+            state.stale, failed = True, None
+            leaves, key, state = self._signature(args, kwargs)
         return self._look(state, leaves, key, call, failed, run)
 
     def _look(
@@ -151,11 +151,12 @@ class JitFunction:
         state = self._state
         if state is None or not state.holds():
             state = self._discover(signature.objects(parts))
-        ids = [id(x) for x in leaves if isinstance(x, _ARRAYS)]
-        shared = None
-        if len(ids) != len(set(ids)) or not state.index.keys().isdisjoint(ids):
-            first = {x: i for i, x in reversed([*enumerate(ids)])}
-            shared = tuple((state.index.get(x), first[x]) for x in ids)
+        ids = [*map(id, leaves)]
+        known, shared = state.index, None
+        if (len(ids) > 1 and len(ids) != len(set(ids))) or not known.keys().isdisjoint(ids):
+            ids = [id(x) for x in leaves if isinstance(x, _ARRAYS)]  # floats may be one object
+            places = [(known.get(x), ids.index(x)) for x in ids]
+            shared = tuple(places) if places != [(None, i) for i in range(len(ids))] else None
         return leaves, (parts, shared, mode.grad_enabled), state
 
     def _named(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, tuple[Any, ...]]:

@@ -12,12 +12,11 @@ from needle.autograd.mode import mode
 from needle.autograd.tensor import Tensor
 from needle.compiler.graph import Graph
 from needle.compiler.jit_gradient import CompiledOp
-from needle.compiler.jit_program import Compile, Executable, Fetch, wire
+from needle.compiler.jit_program import SHAPE_GUARD, Compile, Executable, Fetch, wire
 from needle.compiler.jit_origins import Owner, Trace
 from needle.compiler.program import Buffer
 from needle.compiler.run import BoundProgram
 from needle.compiler.state import State
-from needle.errors import NeedleError
 
 
 class GuardError(Exception):
@@ -33,14 +32,13 @@ class Call:
 
     __slots__ = ("args", "arrays", "leaves", "numbers", "out", "state", "values", "variant")
 
-    arrays: Any
-    args: Any
-    leaves: Sequence[Any]
+    arrays: list[np.ndarray]
     numbers: Sequence[Any]
     out: list[np.ndarray]
-    state: State
     values: Sequence[Any]
-    variant: Variant
+
+    def __init__(self, variant: Variant, state: State, leaves: Sequence[Any], args: Any) -> None:
+        self.variant, self.state, self.leaves, self.args = variant, state, leaves, args
 
     def tensor(self, owner: Owner) -> Tensor:
         """Return a Tensor that existed before the call."""
@@ -83,6 +81,8 @@ class Variant:
             self.wiring.graph, self.wiring.tied, self.wiring.numbers
         )
         self.fetch = Fetch(trace, self.wiring, state, self.executable)
+        inputs = enumerate(self.wiring.graph.inputs)
+        self.arrays = [node for i, node in inputs if i not in self.wiring.numbers]
         self.copied = 0
         self._gradients: dict[int, Executable] = {}
         self._vouch()
@@ -129,50 +129,38 @@ class Variant:
         """The graph that was traced."""
         return self.wiring.graph
 
+    def _take(self, i: int, array: np.ndarray) -> np.ndarray:
+        """Bind an array that is not the one of the last call."""
+        node = self.arrays[i]
+        if (array.shape, array.dtype) != (node.shape, node.dtype):
+            raise GuardError(SHAPE_GUARD)
+        if not array.flags.c_contiguous:
+            self.copied += 1
+            array = np.asarray(array, order="C")
+        return self.executable.take(i, array)
+
     def run(self, state: State, leaves: Sequence[Any], args: Any) -> Any:
         """Run once; GuardError where a guard does not hold."""
-        fetch, targets, foreign = self.fetch, state.targets, self.trace.foreign
-        where = (leaves, state.tensors, targets, foreign)
+        trace, fetch, executable = self.trace, self.fetch, self.executable
+        tensors, targets, foreign = state.tensors, state.targets, trace.foreign
         key = np.random.randint(0, 2**64, dtype=np.uint64) if fetch.draws_key else 0
-        found = fetch.inputs(*where, key)
-        if type(found) is int:
-            raise GuardError(found)
-        trace, call, executable = self.trace, Call(), self.executable
-        call.variant, call.state, call.leaves, call.args = self, state, leaves, args
-        call.values, call.numbers, held, arrays = found
-        del found
-        runs, moved = executable.runs, executable.moved
+        call = Call(self, state, leaves, args)
+        runs, moved = executable.runs(), executable.moved
         try:
-            out = call.out = self._execute(call, arrays)
-            del held, arrays
-            fetch.apply(*where, call, out, executable.moved != moved)
+            out = call.out = fetch.run(
+                leaves, tensors, targets, foreign, call, key,
+                executable.arrays, self._take, executable.run,
+            )  # fmt: skip
+            if type(out) is int:
+                raise GuardError(out)
+            if fetch.apply is not None:
+                moved = executable.moved != moved
+                fetch.apply(leaves, tensors, targets, foreign, call, out, moved)
         except KeyboardInterrupt:
-            if executable.runs != runs:  # leave the state of a whole step
+            if executable.runs() != runs and fetch.apply is not None:  # leave a whole step's state
                 call.out = executable.outputs()
-                fetch.apply(*where, call, call.out, True)
+                fetch.apply(leaves, tensors, targets, foreign, call, call.out, True)
             raise
         for label, position in trace.prints:
             print(f"{label}{out[position]}")
         return trace.result(call)
-
-    def _execute(self, call: Call, arrays: list[np.ndarray]) -> list[np.ndarray]:
-        call.arrays = arrays if self.trace.gradients else None
-        try:
-            return self.executable.call(arrays, call.numbers)
-        except IndexError:
-            raise
-        except NeedleError as error:  # an array is not as the program expects it
-            nodes = [n for i, n in enumerate(self.graph.inputs) if i not in self.wiring.numbers]
-            for array, node in zip(arrays, nodes, strict=True):
-                if (array.shape, array.dtype) != (node.shape, node.dtype):
-                    raise GuardError(SHAPE_GUARD) from error
-            if all(array.flags.c_contiguous for array in arrays):
-                raise
-            self.copied += 1
-            copies = [np.asarray(a, order="C") for a in arrays]
-            if self.trace.gradients:
-                call.arrays = copies
-            return self.executable.call(copies, call.numbers)
-
-
-SHAPE_GUARD = -4

@@ -77,24 +77,13 @@ class Watched:
     def __init__(self, variant: Any) -> None:
         self.variant, self.executable = variant, variant.executable
 
-    @property
-    def runs(self) -> int:
-        """As the executable's."""
-        return self.executable.runs
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.executable, name)
 
-    @property
-    def moved(self) -> int:
-        """As the executable's."""
-        return self.executable.moved
-
-    def outputs(self) -> Any:
-        """As the executable's."""
-        return self.executable.outputs()
-
-    def call(self, arrays: Any, numbers: Any = ()) -> Any:
+    def run(self, numbers: Any = ()) -> Any:
         """Run the executable."""
-        self.arrays, self.numbers = [a.copy() for a in arrays], numbers
-        out = self.executable.call(arrays, numbers)
+        self.arrays_before, self.numbers = [a.copy() for a in self.executable.arrays], numbers
+        out = self.executable.run(numbers)
         self.out = [np.copy(x) for x in out]
         return out
 
@@ -105,7 +94,7 @@ class Watched:
         steps = getattr(self.variant, "steps", None)
         if steps is None:
             steps = self.variant.steps = self._steps()
-        outputs = check.check(self.executable, steps, self.arrays, self.numbers)
+        outputs = check.check(self.executable, steps, self.arrays_before, self.numbers)
         for node, right, value in zip(self.variant.graph.outputs, outputs, self.out, strict=True):
             if not np.array_equal(right, value, equal_nan=value.dtype.kind == "f"):
                 apart = np.abs(value.astype("float64") - right.astype("float64"))

@@ -97,7 +97,7 @@ class History:
                 what = f"{node.dtype}{list(node.shape)}"
                 if trace.patterns.get(node) is None:
                     self.note("frozen", f"{what} at {where} (read by reference)")
-        for guard in trace.recorder.guards:
+        for guard in trace.recorder.guards.values():
             source = guard.source
             self.note("guarded", f"{guard.why} at {source.file}:{source.line} ({guard.expected!r})")
 
@@ -126,7 +126,7 @@ def report(history: History, variants: list[Any]) -> str:
     notes = dict(history.notes)
     copied = sum(v.copied for v in variants)
     if copied:
-        notes["copied"] = [f"{copied} calls copied arrays that are not contiguous"]
+        notes["copied"] = [f"{copied} arrays were copied: they are not contiguous"]
     native = [v for v in variants if hasattr(v.executable, "program")]
     programs = [(v.executable, (), ()) for v in native]
     texts = [_inputs(v) for v in native]

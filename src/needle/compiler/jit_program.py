@@ -31,18 +31,20 @@ from needle.compiler.trace_record import (
 
 
 class Executable(Protocol):
-    """What runs a graph."""
+    """What runs a graph; as `run.BoundProgram` does, see there."""
+
+    arrays: list[np.ndarray | None]
+    runs: Callable[[], int]  # gives another number after each call that ran to its end
+    moved: int  # changes when state stands in another array than before the call
+
+    def take(self, i: int, array: np.ndarray) -> np.ndarray:
+        """Bind array input i; return the array that is bound."""
+
+    def run(self, numbers: Sequence[float] = ()) -> list[np.ndarray]:
+        """Return the outputs for the arrays that are bound and the number inputs in order."""
 
     def call(self, arrays: Sequence[np.ndarray], numbers: Sequence[float] = ()) -> list[np.ndarray]:
-        """Return the outputs for the array inputs and the number inputs, each in order."""
-
-    @property
-    def runs(self) -> int:
-        """A number that changes with each call that ran to its end."""
-
-    @property
-    def moved(self) -> int:
-        """A number that changes when state stands in another array than before the call."""
+        """Bind all arrays and run."""
 
     def outputs(self) -> list[np.ndarray]:
         """Return the outputs of the last call."""
@@ -61,22 +63,33 @@ class Interpreted:
         numbers: frozenset[int] = frozenset(),
     ) -> None:
         self.graph, self.numbers = graph, numbers
-        self.runs = self.moved = 0
+        self.moved = 0
+        self.runs = lambda: self.moved
+        self.arrays: list[Any] = [None] * (len(graph.inputs) - len(numbers))
         self._results: list[np.ndarray] = []
 
     def outputs(self) -> list[np.ndarray]:
         """Return the outputs of the last call."""
         return self._results
 
+    def take(self, i: int, array: np.ndarray) -> np.ndarray:
+        """Bind an array."""
+        self.arrays[i] = array
+        return array
+
     def call(self, arrays: Sequence[np.ndarray], numbers: Sequence[float] = ()) -> list[np.ndarray]:
+        """Bind all arrays and run."""
+        self.arrays = [*arrays]
+        return self.run(numbers)
+
+    def run(self, numbers: Sequence[float] = ()) -> list[np.ndarray]:
         """Run the interpreter; results never share memory with inputs."""
-        values, figures = iter(arrays), iter(numbers)
+        values, figures = iter(self.arrays), iter(numbers)
         given = [
             np.asarray(next(figures), node.dtype) if i in self.numbers else next(values)
             for i, node in enumerate(self.graph.inputs)
         ]
         self._results = [np.array(x) for x in interpret(self.graph, given)]
-        self.runs += 1
         self.moved += 1
         return self._results
 
@@ -167,79 +180,100 @@ def _own_arrays(recorder: Recorder) -> set[int]:
     return own - {id(a) for a in arrays if not isinstance(a.base, np.ndarray | None)}
 
 
-TYPE_GUARD, GRAD_GUARD, ARRAY_GUARD = -1, -2, -3
-_PARAMETERS = "leaves, tensors, targets, foreign"
+TYPE_GUARD, GRAD_GUARD, ARRAY_GUARD, SHAPE_GUARD, FLAG_GUARD = -1, -2, -3, -4, -5
 
 
 class Fetch:
-    """Generated functions around one executable; all take leaves, tensors, targets, foreign.
+    """Generated functions around one executable, for one state: straight lines, a few ns each.
 
-    `inputs(..., key)` returns all values, the number inputs, arrays to hold on to (so that the
-    program does not write them) and the array inputs; or a number that says which guard does not
-    hold. `apply(..., call, out, moved)` puts results where the trace says; `moved` is whether state
+    `run` checks the guards, binds the arrays that are not those `kept` from the last call, and runs
+    the executable. It returns the outputs, or a number that says which guard does not hold. `apply`
+    puts results where the trace says, None if there is nothing to put; `moved` is whether state
     that is written in place stands in another array than before.
     """
 
     def __init__(self, trace: Trace, wiring: Wiring, state: State, executable: Executable) -> None:
         self.names: dict[str, Any] = {
-            "grad": grad_array, "draw": _draw, "Tensor": Tensor, "ndarray": np.ndarray,
-            "copyto": np.copyto, "refs": sys.getrefcount, "array_equal": np.array_equal,
+            "grad": grad_array, "draw": _draw, "Tensor": Tensor, "copyto": np.copyto,
+            "refs": sys.getrefcount, "array_equal": np.array_equal,
         }  # fmt: skip
-        recorder = trace.recorder
-        self.draws_key = any(isinstance(origin, Key) for origin in recorder.values)
-        positions = [o.position for o in wiring.origins if isinstance(o, NumberOrigin)]
-        items = [self._array(o) for o in wiring.origins if not isinstance(o, NumberOrigin)]
-        values = "".join(f"v{i}, " for i in range(len(recorder.values)))
-        numbers = "".join(f"v{i}, " for i in positions)
-        lines = [
-            *self._presence_lines(trace),
-            *self._number_lines(trace),
-            *self._release_lines(trace, state),
-            f"return ({values}), ({numbers}), held, [{', '.join(items)}]",
-        ]
-        self.inputs = self._compile("inputs", _PARAMETERS + ", key", lines)
+        self.state, self.trace = state, trace
         program = getattr(executable, "program", None)
         outputs = program.outputs if program is not None else ()
         self.in_place = {j for j, output in enumerate(outputs) if output.in_place is not None}
-        self.apply = self._compile(
-            "apply", _PARAMETERS + ", call, out, moved", self._apply_lines(trace, state)
+        self.draws_key = any(isinstance(origin, Key) for origin in trace.recorder.values)
+        unpack = "".join(f"t{i}, " for i in range(len(state.tensors)))
+        unpack = f"{unpack}= tensors" if unpack else "pass"
+        parameters = "leaves, tensors, targets, foreign"
+        self.run = self._compile(
+            f"run({parameters}, call, key, kept, take, run)",
+            [unpack, *self._run_lines(wiring.origins)],
         )
+        lines = self._apply_lines()
+        head = f"apply({parameters}, call, out, moved)"
+        self.apply = self._compile(head, [unpack, *lines]) if lines else None
 
-    def _presence_lines(self, trace: Trace) -> list[str]:
-        """Guards on gradients from before the call, and on arrays whose values were fixed."""
-        lines = []
-        for owner, present in trace.had_grad.items():
+    def _run_lines(self, origins: list[Any]) -> list[str]:
+        numbers = "".join(f"v{o.position}, " for o in origins if isinstance(o, NumberOrigin))
+        arrays = [o for o in origins if not isinstance(o, NumberOrigin)]
+        before = "".join(f"a{i}, " for i in range(len(arrays)))
+        values = "".join(f"v{i}, " for i in range(len(self.trace.recorder.values)))
+        return [
+            *self._guard_lines(),
+            *self._number_lines(),
+            *self._release_lines(),
+            f"{before}= kept" if before else "pass",
+            # each array has one reference from here, in a variable, while the program runs
+            *[self._bind_line(i, origin) for i, origin in enumerate(arrays)],
+            f"call.values, call.numbers = ({values}), ({numbers})",
+            "call.arrays = kept.copy()" if self.trace.gradients else "pass",
+            "return run(call.numbers)",
+        ]
+
+    def _bind_line(self, i: int, origin: Any) -> str:
+        x = self._array(origin)
+        test = "" if isinstance(origin, Draw) else f"if {x} is not a{i}: "
+        return f"{test}a{i} = take({i}, {x})"
+
+    def _guard_lines(self) -> list[str]:
+        """Guards on flags, on gradients from before, and on arrays whose values were fixed."""
+        flags = [
+            f"{'' if self.state.tensors[i].requires_grad else 'not '}t{i}.requires_grad"
+            for i in sorted(self.state.switched)
+        ]
+        lines = [f"if not ({' and '.join(flags)}): return {FLAG_GUARD}"] if flags else []
+        for owner, present in self.trace.had_grad.items():
             test = "is" if present else "is not"
             lines.append(f"if {self.owner(owner)}._grad {test} None: return {GRAD_GUARD}")
-        for i, tensor in enumerate(trace.foreign):
+        for i, tensor in enumerate(self.trace.foreign):
             test = f"foreign[{i}].requires_grad is {tensor.requires_grad}"
             lines.append(f"if not {test}: return {GRAD_GUARD}")
-        for origin, values in trace.recorder.fixed:
+        for origin, values in self.trace.recorder.fixed:
             same = f"array_equal({self._array(origin)}, {self._name(values)})"
             lines.append(f"if not {same}: return {ARRAY_GUARD}")
         return lines
 
-    def _release_lines(self, trace: Trace, state: State) -> list[str]:
+    def _release_lines(self) -> list[str]:
+        """Let the reference count of an array tell who sees it, also through a Tensor."""
         lines = ["held = []"]
-        for owner, _ in trace.grads:
+        for owner, _ in self.trace.grads:
             x = self.owner(owner)
             lines.append(f"if type({x}._grad) is Tensor: {x}._grad = {x}._grad._data")
-        for number, key, _, output in trace.slots:
-            slot = self._slot(number, key)
-            if output in trace.tied and isinstance(state.holders[number].target[key], Tensor):
-                held = self._held(state, state.holders[number].target[key])
-                lines.append(f"if refs({slot}) > {held}: held.append({slot}._data)")
+        for number, key, _, output in self.trace.slots:
+            x = self._tensor_in(number, key)
+            if output in self.trace.tied and x:
+                lines.append(f"if refs({x}) > {_alone()}: held.append({x}._data)")
         return lines
 
-    @staticmethod
-    def _held(state: State, tensor: Tensor) -> int:
-        """References to a Tensor in a slot that nobody else holds: slot, snapshot, lists, call."""
-        return 4 + (state.index[id(tensor)] in state.switched)
+    def _tensor_in(self, number: int, key: Any) -> str:
+        """Return the variable for the Tensor in a slot, or an empty string."""
+        old = dict(self.state.holders[number].items()).get(key)
+        return f"t{self.state.index[id(old)]}" if isinstance(old, Tensor) else ""
 
-    def _apply_lines(self, trace: Trace, state: State) -> list[str]:
+    def _apply_lines(self) -> list[str]:
+        trace = self.trace
         stays = [f"{self.owner(o)}._data = out[{j}]" for o, j in trace.data if j in self.in_place]
-        lines = ["if moved:", *(f"    {line}" for line in stays or ["pass"])]
-        lines += [
+        lines = [
             f"{self.owner(o)}._data = out[{j}]" for o, j in trace.data if j not in self.in_place
         ]
         for owner, place in trace.grads:
@@ -250,30 +284,24 @@ class Fetch:
             array = self._array(origin)
             lines.append(f"if out[{j}] is not {array}: copyto({array}, out[{j}])")
         for number, key, build, position in trace.slots:
-            slot = self._slot(number, key)
-            old = dict(state.holders[number].items()).get(key)
+            slot, x = self._slot(number, key), self._tensor_in(number, key)
             make = f"call.put({number}, {self._name(key)}, {self._name(build)}(call))"
-            if position is not None and isinstance(old, Tensor):
-                test = "type(x) is Tensor and refs(x) <="
-                rebind = [
-                    f"x = {slot}",
-                    f"if {test} {self._held(state, old) + 1}: x._data = out[{position}]",
-                    f"else: {make}",
-                ]
-                if position in self.in_place:
-                    rebind = ["if moved:", *(f"    {line}" for line in rebind)]
-                lines += rebind
-            elif key in state.holders[number].apart:
+            if position is not None and x:
+                alone = f"type({x}) is Tensor and refs({x}) <= {_alone()}"
+                rebind = [f"if {alone}: {x}._data = out[{position}]", f"else: {make}"]
+                (stays if position in self.in_place else lines).extend(rebind)
+            elif key in self.state.holders[number].apart:
                 lines.append(f"{slot} = {self._name(build)}(call)")
             else:
                 lines.append(make)
-        return lines
+        return [*lines, *(["if moved:"] if stays else []), *(f"    {line}" for line in stays)]
 
     def _slot(self, number: int, key: Any) -> str:
         return f"targets[{number}][{self._name(key)}]"
 
-    def _compile(self, name: str, parameters: str, lines: list[str]) -> Callable[..., Any]:
-        text = f"def {name}({parameters}):\n" + "".join(f"    {line}\n" for line in lines)
+    def _compile(self, head: str, lines: list[str]) -> Callable[..., Any]:
+        name = head.partition("(")[0]
+        text = f"def {head}:\n" + "".join(f"    {line}\n" for line in lines)
         exec(compile(text, f"<needle {name}>", "exec"), self.names)
         return self.names[name]
 
@@ -282,20 +310,17 @@ class Fetch:
         self.names[name] = value
         return name
 
-    def _number_lines(self, trace: Trace) -> list[str]:
-        recorder = trace.recorder
-        guards: dict[int, list[int]] = {}
-        for k, guard in enumerate(recorder.guards):
-            guards.setdefault(guard.position, []).append(k)
+    def _number_lines(self) -> list[str]:
+        recorder = self.trace.recorder
         lines = []
         for i, origin in enumerate(recorder.values):
             lines.append(f"v{i} = {self._value(origin)}")
             if isinstance(origin, Slot | Leaf):
                 kind = self._name(type(recorder.samples[i]))
                 lines.append(f"if type(v{i}) is not {kind}: return {TYPE_GUARD}")
-            for k in guards.get(i, ()):
-                expected = self._name(recorder.guards[k].expected)
-                lines.append(f"if v{i} != {expected}: return {k}")
+            if i in recorder.guards:
+                expected = self._name(recorder.guards[i].expected)
+                lines.append(f"if v{i} != {expected}: return {i}")
         return lines
 
     def _value(self, origin: Any) -> str:
@@ -310,8 +335,9 @@ class Fetch:
 
     def owner(self, owner: Owner) -> str:
         """Return the expression of a Tensor."""
-        lists = {"state": "tensors", "argument": "leaves", "foreign": "foreign"}
-        return f"{lists[owner.kind]}[{owner.index}]"
+        if owner.kind == "state":
+            return f"t{owner.index}"
+        return f"{'leaves' if owner.kind == 'argument' else 'foreign'}[{owner.index}]"
 
     def _array(self, origin: Any) -> str:
         if isinstance(origin, DataOf):
@@ -336,3 +362,11 @@ def grad_array(tensor: Any) -> np.ndarray:
 
 def _draw(kind: str, shape: tuple[int, ...]) -> np.ndarray:
     return getattr(random.NumpyStream(), kind)(shape)
+
+
+def _alone() -> int:
+    """References to a Tensor that only its slot holds: beside it the state's snapshot, the state's
+    list, and a variable, which counts differently from one Python to the next.
+    """
+    x = object()
+    return 3 + sys.getrefcount(x)

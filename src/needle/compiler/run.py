@@ -11,7 +11,7 @@ import functools
 import operator
 import struct
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import compress
 
 import numpy as np
@@ -54,9 +54,10 @@ def load(program: Program, objects: Sequence[bytes] = ()) -> BoundProgram:
 class BoundProgram:
     """A program with its code, its memory and its pointers; one foreign call per `call`.
 
-    An in-place output is the input's own array when nobody else holds it, else a fresh one. For
-    that count the caller keeps exactly two references to each array it passes: the slot it came
-    from, and the sequence it is passed in.
+    `arrays` are the inputs as bound: `take` binds another one, `run` runs on what is bound, `call`
+    does both. An in-place output is the input's own array when nobody else holds it, else a fresh
+    one. For that count the caller keeps exactly two references to each array: the slot it came
+    from, and one more (the sequence passed to `call`, a variable while it calls `run`).
 
     `vouch(j, n)` says that n of the references to result j, as last returned, may see it
     overwritten by the next call (a gradient in its slot, which the call replaces).
@@ -70,10 +71,11 @@ class BoundProgram:
         formats = [NUMBER_FORMATS[item.dtype] for item in program.inputs if item.number]
         self._pack = struct.Struct("=" + "".join(formats)).pack_into
         self._numbers = np.zeros(max(1, len(formats)), "int64")
+        self._number_bytes = self._numbers.data
         self._status = np.zeros(2, "int64")
         self.moved = 0  # how often an in-place output got another array than the caller's
         self._constants = [aligned_copy(constant) for constant in program.constants]
-        self._arrays: list[np.ndarray | None] = [None] * len(self._inputs)
+        self.arrays: list[np.ndarray | None] = [None] * len(self._inputs)
         self._outputs: list[np.ndarray | None] = [None] * len(program.outputs)
         self._spares: list[np.ndarray | None] = [None] * len(program.outputs)
         self._link()
@@ -84,7 +86,7 @@ class BoundProgram:
     def _link(self) -> None:
         """Lay out the slots (arena, numbers, status, constants, inputs, outputs) and the steps."""
         fixed = [self._numbers, self._status, *self._constants]
-        arrays, results = 1 + len(fixed), 1 + len(fixed) + len(self._arrays)
+        arrays, results = 1 + len(fixed), 1 + len(fixed) + len(self.arrays)
         self._first = {"arena": 0, "numbers": 1, "status": 2, "constant": 3}
         self._first |= {"input": arrays, "result": results}
         self._slots = np.zeros(results + len(self._outputs), "int64")
@@ -95,7 +97,10 @@ class BoundProgram:
         self._pointers = aligned((len(relocations),), "int64")
         self._words = aligned((len(Word),), "int64")
         self._words[:] = 0
-        self._read_word = self._words.data.__getitem__
+        # how many runs have come to their end: all their state is written
+        self.runs: Callable[[], int] = functools.partial(
+            self._words.data.__getitem__, int(Word.RUNS)
+        )
         self._block = address(self._words)
         for word, block in (
             (Word.STEPS, self._steps),
@@ -127,18 +132,16 @@ class BoundProgram:
     def _count_references(self) -> None:
         """Set how many references each array may have and still be written to."""
         outputs = self.program.outputs
-        self._in_place: dict[int, tuple[int, int]] = {}  # input: place in _state, output
+        self._in_place: dict[int, tuple[int, int]] = {}  # input: place in _watched, output
         for j, output in enumerate(outputs):
             if output.in_place is not None:
                 self._in_place[output.in_place] = len(self._in_place), j
         self._result_at = [j for j, output in enumerate(outputs) if output.in_place is None]
-        self._state: list[np.ndarray | None] = [None] * len(self._in_place)
-        self._results: list[np.ndarray | None] = [None] * len(self._result_at)
-        own = _own_references()
-        # a state array: in three lists here, in its slot, in the sequence passed
-        self._state_limits = [own + 4] * len(self._state)
-        self._result_limits = [own + 1] * len(self._results)
-        for k in range(len(self._results)):
+        own, states = _own_references(), len(self._in_place)
+        self._watched: list[np.ndarray | None] = [None] * len(outputs)  # state, then results
+        # a state array: in three lists here, and the caller's two references
+        self._limits = [own + 4] * states + [own + 1] * len(self._result_at)
+        for k in range(states, len(outputs)):
             self._renew(k)
 
     @property
@@ -151,21 +154,23 @@ class BoundProgram:
         """How many threads the next call may use; before the first call, what the settings say."""
         return self._threads.count or pools.thread_count()
 
-    @property
-    def runs(self) -> int:
-        """How many runs have come to their end: all their state is written."""
-        return self._read_word(Word.RUNS)
-
     def outputs(self) -> list[np.ndarray]:
         """What the last call returned, or would have returned but for an interrupt."""
         return self._outputs.copy()  # type: ignore[return-value]
 
     def vouch(self, output: int, references: int) -> None:
         """Let `references` more references to a result not keep it from being overwritten."""
-        self._result_limits[self._result_at.index(output)] = _own_references() + 1 + references
+        k = len(self._in_place) + self._result_at.index(output)
+        self._limits[k] = _own_references() + 1 + references
 
     def call(self, arrays: Sequence[np.ndarray], numbers: Sequence[float] = ()) -> list[np.ndarray]:
-        """Run the program once on its array inputs and number inputs, each in order.
+        """Run the program once on its array inputs and number inputs, each in order; see `run`."""
+        return self.run(numbers, arrays)
+
+    def run(
+        self, numbers: Sequence[float] = (), arrays: Sequence[np.ndarray] = ()
+    ) -> list[np.ndarray]:
+        """Run the program once, on what is bound if no arrays are given.
 
         A KeyboardInterrupt may come before the run or after it, never inside: `runs` tells which,
         and `outputs` what it would have returned.
@@ -177,8 +182,14 @@ class BoundProgram:
         with pool.lock:
             if self._prepared != (pool, settings.current(), _arena.generation):
                 self._prepare(pool)
-            self._bind(arrays)
-            self._pack(self._numbers.data, 0, *numbers)
+            if arrays:
+                changed = map(operator.is_not, arrays, self.arrays)
+                for i in [*compress(range(len(arrays)), changed)]:
+                    self.take(i, arrays[i])
+            if [*map(sys.getrefcount, self._watched)] != self._limits:
+                self._own()
+            if numbers:
+                self._pack(self._number_bytes, 0, *numbers)
             if pool.sleeps_in_python:
                 pool.rouse(self._threads.count, wait=self._threads.is_long())
             attention = pool.run(self._block)
@@ -197,24 +208,19 @@ class BoundProgram:
             self._threads.fix()
         self._prepared = (pool, settings.current(), _arena.generation)
 
-    def _bind(self, arrays: Sequence[np.ndarray]) -> None:
-        """Set the pointers of arrays that changed, and of those that others hold as well."""
-        kept = self._arrays
-        for changed in compress(range(len(kept)), map(operator.is_not, arrays, kept)):
-            self._take(changed, arrays[changed])
-        if [*map(sys.getrefcount, self._state)] != self._state_limits:
-            for at, (k, _) in self._in_place.items():
-                if _references(self._state, k) > self._state_limits[k]:
-                    self.moved += 1
-                    self._use(at, aligned_copy(arrays[at]))
-        counts = [*map(sys.getrefcount, self._results)]
-        if counts != self._result_limits:
-            more = map(operator.gt, counts, self._result_limits)
-            for k in [*compress(range(len(counts)), more)]:
+    def _own(self) -> None:
+        """Give the program arrays of its own where others hold those that it would write."""
+        inputs = [*self._in_place]
+        counts = map(sys.getrefcount, self._watched)
+        for k in [*compress(range(len(self._limits)), map(operator.gt, counts, self._limits))]:
+            if k >= len(inputs):
                 self._renew(k)
+                continue
+            self.moved += 1
+            self._use(inputs[k], aligned_copy(self._watched[k]))  # type: ignore[arg-type]
 
-    def _take(self, i: int, array: np.ndarray) -> None:
-        """Bind an array that was not there at the last call."""
+    def take(self, i: int, array: np.ndarray) -> np.ndarray:
+        """Bind an array that was not there at the last call; return the one that is bound."""
         shape, dtype = self._inputs[i]
         if array.shape != shape or array.dtype != dtype or not array.flags.c_contiguous:
             raise NeedleError(
@@ -226,22 +232,23 @@ class BoundProgram:
             self.moved += not mine
             array = array if mine else aligned_copy(array)
         self._use(i, array)
+        return array
 
     def _use(self, i: int, array: np.ndarray) -> None:
         self._set_slot(self._first["input"] + i, address(array))
-        self._arrays[i] = array
+        self.arrays[i] = array
         if i in self._in_place:
             k, j = self._in_place[i]
-            self._state[k] = self._outputs[j] = array
+            self._watched[k] = self._outputs[j] = array
 
     def _renew(self, k: int) -> None:
         """Give result k another buffer: the one before last if free again, else a fresh one."""
-        j = self._result_at[k]
+        j = self._result_at[k - len(self._in_place)]
         output, spare = self.program.outputs[j], self._spares[j]
         free = spare is not None and _references(self._spares, j) <= _own_references() + 1
         self._spares[j] = self._outputs[j]
         array = spare if spare is not None and free else aligned(output.shape, output.dtype)
-        self._results[k] = self._outputs[j] = array
+        self._watched[k] = self._outputs[j] = array
         self._set_slot(self._first["result"] + j, address(array))
 
     def _attend(self, attention: int) -> None:

@@ -53,8 +53,7 @@ class State:
         self.targets = [holder.target for holder in self.holders]
         self.plain = [h.target for h in self.holders if _whole(h)]
         self.partial = [h.getter() for h in _joined(self.holders) if not _whole(h)]
-        self.flagged = [self.tensors[i] for i in self.switched]
-        self.flags = [t.requires_grad for t in self.flagged]
+        self.flags = self._flags()
         self.plain_before = [target.copy() for target in self.plain]
         self.partial_before = [get() for get in self.partial]
 
@@ -63,11 +62,17 @@ class State:
         try:
             return not self.stale and (
                 self.plain == self.plain_before
-                and [get() for get in self.partial] == self.partial_before
-                and [t.requires_grad for t in self.flagged] == self.flags
+                and (not self.partial or [get() for get in self.partial] == self.partial_before)
             )
         except Exception:  # comparing arrays or Tensors with other things raises: they changed
             return False
+
+    def holds_flags(self) -> bool:
+        """Whether each Tensor's `requires_grad` is as it was; programs look at it themselves."""
+        return self._flags() == self.flags
+
+    def _flags(self) -> list[bool]:
+        return [self.tensors[i].requires_grad for i in sorted(self.switched)]
 
 
 def _joined(holders: list[Holder]) -> list[Holder]:

@@ -84,9 +84,9 @@ class TracedNumber:
             raise TraceError(
                 "a number of a compiled function is used after the call; return it instead"
             )
-        self._recorder.guards.append(
-            Guard(self.position, self.value, what, self._recorder.source())
-        )
+        if self.position not in self._recorder.guards:  # one look at a value is enough
+            source = self._recorder.source()
+            self._recorder.guards[self.position] = Guard(self.value, what, source)
         return self.value
 
     def __bool__(self) -> bool:

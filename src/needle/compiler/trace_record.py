@@ -53,7 +53,6 @@ class Literal:
 class Guard:
     """The value at a position must be the one seen when tracing, else the trace does not hold."""
 
-    position: int
     expected: Any
     why: str  # what fixed it: `float()`, a comparison
     source: Source
@@ -74,7 +73,7 @@ class Recorder:
         self.values: list[Any] = []
         self.samples: dict[int, Any] = {}  # what the leaves among them were while tracing
         self.calculated: dict[Any, Any] = {}
-        self.guards: list[Guard] = []
+        self.guards: dict[int, Guard] = {}  # by position
         self.arrays: dict[int, tuple[np.ndarray, Any]] = {}
         self.fixed: list[tuple[Any, np.ndarray]] = []  # guarded contents, by where they are
         self._numbers: dict[int, Node] = {}
