@@ -13,7 +13,10 @@ from needle.autograd import TensorTuple
 from tests.ops.samples import SAMPLES
 from tests.reference.packed import weight_of
 
-SUMS = {"summation", "mean", "var", "matmul", "logsumexp", "normalize", "normalize_gradient"}
+SUMS = {
+    "summation", "mean", "var", "matmul", "logsumexp", "normalize", "normalize_gradient", "conv",
+    "conv_weight", "fold", "avg_pool", "adaptive_avg_pool",
+}  # fmt: skip
 
 
 def run(samples, arrays, compiled):

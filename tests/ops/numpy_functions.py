@@ -76,6 +76,13 @@ FUNCTIONS = {
     "split": lambda a, axis: tuple(np.moveaxis(a, axis, 0)),
     "embedding": lambda weight, ids: weight[ids],
     "causal_mask": lambda a: a + np.triu(np.full(a.shape, -float(np.finfo(np.float32).max)), 1),
+    "conv": lambda a, b, padding: a @ b[0, 0],  # of a 1 x 1 kernel
+    "pad": lambda a, widths: np.pad(a[:, 1:], [(1, 0), (0, 2)]),
+    "dilate": lambda a, axes, dilation: np.stack([a, 0 * np.ones_like(a)], -1).reshape(2, -1),
+    "undilate": lambda a, axes, dilation: a[:, :: dilation + 1],
+    "windows": lambda a, axes, sizes: np.lib.stride_tricks.sliding_window_view(a, sizes),
+    "max_pool": lambda a, size, stride: np.maximum(a[:, :, 1:], a[:, :, :-1]),
+    "avg_pool": lambda a, size, stride: (a[:, :, 1:] + a[:, :, :-1]) / 2,
     "flip": lambda a, axes: np.flip(a, axes),
     "fused_add_scalars": lambda a, c0, c1: (a + c0, a + c1),
 }  # fmt: skip

@@ -14,7 +14,7 @@ import numpy as np
 
 from needle import ops
 from needle.ops.normalize import NormalizeGradient
-from tests.ops import samples_sequence
+from tests.ops import samples_sequence, samples_vision
 from tests.ops.sample import (
     AXES,
     PAIRS,
@@ -394,6 +394,9 @@ for fill in (
     elementwise, with_scalar, arithmetic, reductions, products, movement, indexing, tuples,
 ):  # fmt: skip
     fill()
-for fill_with in (samples_sequence.joining, samples_sequence.sequences):
+for fill_with in (
+    samples_sequence.joining, samples_sequence.sequences, samples_vision.convolutions,
+    samples_vision.spread, samples_vision.sliding, samples_vision.pooling,
+):  # fmt: skip
     fill_with(add)
 ALL = [sample for samples in SAMPLES.values() for sample in samples]

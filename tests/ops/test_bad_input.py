@@ -136,6 +136,59 @@ BAD = {
     "embedding_number": (lambda t: ops.embedding(t, 1), ShapeError, "embedding: .*(2, 3), 1"),
     "mask_rank": (lambda t: ops.causal_mask(t[0]), ShapeError, "causal_mask: .*(3,)"),
     "mask_keys": (lambda t: ops.causal_mask(t.T), ShapeError, "causal_mask: .*(3, 2)"),
+    # images
+    "conv_channels": (
+        lambda t: ops.conv(np.ones((8, 32, 32, 1)), np.ones((3, 3, 3, 16))), ShapeError,
+        "conv: .*(N, H, W, C).*(8, 32, 32, 1) and (3, 3, 3, 16)",
+    ),
+    "conv_rank": (lambda t: ops.conv(t, t), ShapeError, "conv: .*(2, 3) and (2, 3)"),
+    "conv_large_kernel": (
+        lambda t: ops.conv(np.ones((1, 4, 2, 1)), np.ones((5, 5, 1, 1))), ShapeError,
+        "conv: weight (5, 5, 1, 1) .* input (1, 4, 2, 1) with padding (1, 1)",
+    ),
+    "conv_no_kernel": (
+        lambda t: ops.conv(np.ones((1, 4, 4, 1)), np.ones((0, 3, 1, 1))), ShapeError, "conv: .*fit"
+    ),
+    "conv_layout": (
+        lambda t: ops.conv(np.ones((1, 4, 4, 1)), np.ones((3, 3, 1, 1)), layout="CHWN"),
+        ArgumentError, "conv: .*NHWC.*'CHWN'",
+    ),
+    "conv_layout_rank": (
+        lambda t: ops.conv(t, t, layout="NCHW"), ShapeError, "conv: .*(N, C, H, W).*(2, 3)"
+    ),
+    "conv_stride": (lambda t: ops.conv(t, t, 0), ArgumentError, "conv: .*stride of at least 1.*0"),
+    "conv_strides": (
+        lambda t: ops.conv(t, t, (1, 1, 1)), ArgumentError, "conv: .*stride.*one or 2.*(1, 1, 1)"
+    ),
+    "conv_padding": (lambda t: ops.conv(t, t, 1, -1), ArgumentError, "conv: .*padding.*0.*-1"),
+    "conv_padding_text": (lambda t: ops.conv(t, t, 1, "same"), ShapeError, "conv: .*'same'"),
+    "conv_dilation": (lambda t: ops.Conv(dilation=0), ArgumentError, "conv: .*dilation.*1.*0"),
+    "pad_widths": (lambda t: ops.pad(t, [(1, 1)]), ShapeError, "pad: .*2 pairs.*(2, 3).*((1, 1),)"),
+    "pad_number": (lambda t: ops.pad(t, 1), ShapeError, "pad: .*pair.*1"),
+    "pad_triple": (lambda t: ops.pad(t, [(1, 1, 1), 0]), ArgumentError, "pad: .*widths.*(1, 1, 1)"),
+    "pad_cut": (lambda t: ops.pad(t, [(0, 0), (-2, -2)]), ShapeError, "pad: cannot cut.*(2, 3)"),
+    "dilate_negative": (lambda t: ops.dilate(t, 0, -1), ArgumentError, "dilate: .*dilation.*0.*-1"),
+    "windows_large": (
+        lambda t: ops.windows(t, (0, 1), (1, 2), 1, (1, 3)), ShapeError,
+        "windows: .*at least (1, 4).*axes (0, 1).*(2, 3)",
+    ),
+    "windows_axis": (lambda t: ops.windows(t, 2, 1), ShapeError, "windows: axis 2"),
+    "windows_twice": (lambda t: ops.windows(t, (1, -1), 1), ShapeError, "windows: .*twice"),
+    "windows_size": (lambda t: ops.windows(t, 0, 0), ArgumentError, "windows: .*sizes.*1.*0"),
+    "fold_shape": (
+        lambda t: ops.fold(t, (5,), 0, 3), ShapeError, "fold: .*(3, 3) of (5,), got (2, 3)"
+    ),
+    "pool_rank": (lambda t: ops.max_pool(t, 2), ShapeError, "max_pool: .*(N, H, W, C), got (2, 3)"),
+    "pool_layout": (lambda t: ops.avg_pool(B, 2, layout="HW"), ArgumentError, "avg_pool: .*'HW'"),
+    "pool_large": (
+        lambda t: ops.avg_pool(B[None], 5), ShapeError, "avg_pool: .*(5, 5) .*(1, 4, 3, 2)"
+    ),
+    "pool_padding": (
+        lambda t: ops.max_pool(B[None], 2, padding=2), ArgumentError, "max_pool: .*half.*(2, 2)"
+    ),
+    "pool_size": (
+        lambda t: ops.adaptive_avg_pool(B[None], 0), ArgumentError, "adaptive_avg_pool: .*size.*0"
+    ),
     # tuples
     "stack_shapes": (lambda t: ops.stack([t, t[0]]), ShapeError, "stack: .*(2, 3).*(3,)"),
     "stack_axis": (lambda t: ops.stack([t, t], 3), ShapeError, "stack: axis 3 .* 3 axes"),

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F  # noqa: N812  its usual name
 
+from references import vision
 from references.record import Arrays
 from tests.ops.samples import ALL, SAMPLES, Sample
 from tests.reference.packed import pack, weight_of
@@ -144,6 +145,7 @@ def number(scalar: Any) -> float:
 
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
+    **vision.FUNCTIONS,
     "negate": torch.neg, "exp": torch.exp, "log": torch.log, "sqrt": torch.sqrt, "abs": torch.abs,
     "relu": torch.relu, "sign": torch.sign, "tanh": torch.tanh, "sigmoid": torch.sigmoid,
     "erf": torch.erf, "gelu": F.gelu, "clip": clip,

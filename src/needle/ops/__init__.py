@@ -11,6 +11,10 @@ from needle.ops.compare import (
     Equal, Less, LessEqual, NotEqual, Sign, Where, equal, greater, greater_equal, less,
     less_equal, not_equal, sign, where,
 )  # fmt: skip
+from needle.ops.convolution import (
+    Conv,
+    conv,
+)
 from needle.ops.elementwise import (
     GELU, Abs, Clip, Erf, Exp, Log, Maximum, Minimum, ReLU, Sigmoid, Sqrt, Tanh, clip, erf, exp,
     gelu, log, maximum, minimum, relu, sigmoid, sqrt, tanh,
@@ -42,6 +46,12 @@ from needle.ops.normalize import (
     Normalize,
     normalize,
 )
+from needle.ops.padding import (
+    Dilate, Pad, UnDilate, dilate, pad, undilate,
+)  # fmt: skip
+from needle.ops.pooling import (
+    adaptive_avg_pool, avg_pool, max_pool,
+)  # fmt: skip
 from needle.ops.reduce import (
     Max, Mean, Min, Summation, Var, mean, summation, var,
 )  # fmt: skip
@@ -58,21 +68,26 @@ from needle.ops.tuples import (
     FusedAddScalars, MakeTensorTuple, TupleGetItem, fused_add_scalars, make_tuple,
     tuple_get_item,
 )  # fmt: skip
+from needle.ops.window import (
+    Fold, Windows, fold, windows,
+)  # fmt: skip
 
 # Python's built-in names (abs, max, min) are left out: `import *` must not shadow them.
 __all__ = [
-    "GELU", "Abs", "AddScalar", "BroadcastTo", "Cast", "CausalMask", "Clip", "Concat",
-    "DivScalar", "EWiseAdd", "EWiseDiv", "EWiseMul", "EWisePow", "Equal", "Erf", "Exp", "Flip",
-    "FusedAddScalars", "GetItem", "Less", "LessEqual", "Log", "LogSoftmax", "LogSumExp",
-    "MakeTensorTuple", "MatMul", "Max", "Maximum", "Mean", "Min", "Minimum", "MulScalar",
-    "Negate", "Normalize", "NotEqual", "Op", "Permute", "PowerScalar", "ReLU", "Reshape",
-    "Sigmoid", "Sign", "Softmax", "Split", "Sqrt", "Stack", "Summation", "Tanh", "TensorOp",
-    "TensorTupleOp", "Transpose", "TupleGetItem", "Var", "Where", "add", "add_scalar",
-    "broadcast_to", "cast", "causal_mask", "clip", "concat", "divide", "divide_scalar",
-    "embedding", "equal", "erf", "exp", "flip", "fused_add_scalars", "gather", "gelu",
-    "getitem", "greater", "greater_equal", "less", "less_equal", "log", "logsoftmax",
-    "logsumexp", "make_tuple", "matmul", "maximum", "mean", "minimum", "mul_scalar", "multiply",
-    "negate", "normalize", "not_equal", "permute", "power", "power_scalar", "relu", "reshape",
-    "scatter_add", "sigmoid", "sign", "softmax", "split", "sqrt", "squeeze", "stack",
-    "subtract", "summation", "tanh", "transpose", "tuple_get_item", "unsqueeze", "var", "where",
+    "GELU", "Abs", "AddScalar", "BroadcastTo", "Cast", "CausalMask", "Clip", "Concat", "Conv",
+    "Dilate", "DivScalar", "EWiseAdd", "EWiseDiv", "EWiseMul", "EWisePow", "Equal", "Erf",
+    "Exp", "Flip", "Fold", "FusedAddScalars", "GetItem", "Less", "LessEqual", "Log",
+    "LogSoftmax", "LogSumExp", "MakeTensorTuple", "MatMul", "Max", "Maximum", "Mean", "Min",
+    "Minimum", "MulScalar", "Negate", "Normalize", "NotEqual", "Op", "Pad", "Permute",
+    "PowerScalar", "ReLU", "Reshape", "Sigmoid", "Sign", "Softmax", "Split", "Sqrt", "Stack",
+    "Summation", "Tanh", "TensorOp", "TensorTupleOp", "Transpose", "TupleGetItem", "UnDilate",
+    "Var", "Where", "Windows", "adaptive_avg_pool", "add", "add_scalar", "avg_pool",
+    "broadcast_to", "cast", "causal_mask", "clip", "concat", "conv", "dilate", "divide",
+    "divide_scalar", "embedding", "equal", "erf", "exp", "flip", "fold", "fused_add_scalars",
+    "gather", "gelu", "getitem", "greater", "greater_equal", "less", "less_equal", "log",
+    "logsoftmax", "logsumexp", "make_tuple", "matmul", "max_pool", "maximum", "mean",
+    "minimum", "mul_scalar", "multiply", "negate", "normalize", "not_equal", "pad", "permute",
+    "power", "power_scalar", "relu", "reshape", "scatter_add", "sigmoid", "sign", "softmax",
+    "split", "sqrt", "squeeze", "stack", "subtract", "summation", "tanh", "transpose",
+    "tuple_get_item", "undilate", "unsqueeze", "var", "where", "windows",
 ]  # fmt: skip

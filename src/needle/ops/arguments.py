@@ -104,6 +104,16 @@ def as_shape(op: str, shape: Any) -> tuple[int, ...]:
         raise ShapeError(f"{op}: expected a shape of ints, got {shape!r}") from error
 
 
+def per_axis(op: str, name: str, value: Any, count: int, least: int | None = 1) -> tuple[int, ...]:
+    """Return an int, or one int for each of `count` axes, as a tuple; none below `least`."""
+    given = as_shape(op, value)
+    result = given * count if len(given) == 1 else given
+    if len(result) != count or (least is not None and any(n < least for n in result)):
+        bound = "" if least is None else f" of at least {least}"
+        raise ArgumentError(f"{op}: expected {name}{bound}, one or {count}, got {value!r}")
+    return result
+
+
 def infer_shape(op: str, shape: tuple[int, ...], size: int, source: Any) -> tuple[int, ...]:
     """Return `shape` with its one -1 replaced so that it holds `size` elements."""
     known = math.prod(n for n in shape if n != -1)
