@@ -4,7 +4,7 @@
     python tools/make_references.py --check    recomputes, compares; exit code 1 where one differs
 
 Needs PyTorch, which the tests themselves do not. Each module of tools/references with a function
-`arrays()` gives one file.
+`arrays()` gives one file; what `files()` returns is written as it is, and checked by the tests.
 """
 
 import argparse
@@ -34,6 +34,8 @@ def main() -> int:
         else:
             FOLDER.mkdir(exist_ok=True)
             np.savez_compressed(path, **arrays)
+            for file, content in files(name).items():
+                (FOLDER / file).write_bytes(content)
         print(f"{path.name}: {len(arrays)} arrays")
     for text in differences:
         print(text)
@@ -47,6 +49,12 @@ def compute() -> dict[str, dict[str, np.ndarray]]:
     names = [module.name for module in pkgutil.iter_modules(references.__path__)]
     modules = {name: importlib.import_module(f"references.{name}") for name in names}
     return {name: m.arrays() for name, m in modules.items() if hasattr(m, "arrays")}
+
+
+def files(name: str) -> dict[str, bytes]:
+    """Return the further files of a module of tools/references by their names."""
+    module = importlib.import_module(f"references.{name}")
+    return module.files() if hasattr(module, "files") else {}
 
 
 def compare(path: Path, arrays: dict[str, np.ndarray]) -> list[str]:

@@ -10,8 +10,10 @@ from needle.training.metrics import accuracy, confusion_matrix
 from needle.training.model_file import load, save
 from needle.training.progress import Progress
 from needle.training.summary import Summary, summary
+from needle.training.torch_file import read_weights
 
 __all__ = [
     "Callback", "Checkpoint", "EarlyStopping", "History", "Progress", "Run", "Summary",
-    "accuracy", "confusion_matrix", "evaluate", "fit", "load", "predict", "save", "summary",
+    "accuracy", "confusion_matrix", "evaluate", "fit", "load", "predict", "read_weights",
+    "save", "summary",
 ]  # fmt: skip
