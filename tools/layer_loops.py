@@ -17,9 +17,11 @@ import needle as ndl
 from needle import nn, settings
 from needle.compiler import jit_native, plan_order
 from needle.compiler.fuse import fuse
+from needle.compiler.graph import Graph
 from needle.compiler.lower import Kernels
 from needle.compiler.lower_print import describe
 from needle.compiler.plan import compile_graph, distinct_outputs
+from needle.compiler.primitives import Broadcast, Constant, Input
 from needle.compiler.program import Buffer, Program
 from needle.compiler.simplify import simplify
 from needle.compiler.target import named
@@ -78,7 +80,8 @@ def made(name: str, page: str) -> str:
     loops: list[str] = []
     for one, part in zip(parts, program.steps, strict=True):
         names = [called(program, buffer, states, NAMES[name]) for buffer in part.buffers]
-        loops += text(one.work, names).splitlines()
+        has_loops = name != "residual"  # a product's are those of its tiles
+        loops += describe(one.work, names).splitlines() if has_loops else product(graph, names)
     width = max(map(len, FORMULAS[name])) + 4
     rows = zip_longest(FORMULAS[name], loops, fillvalue="")
     lines = [(left.ljust(width) + right).rstrip() for left, right in rows]
@@ -99,27 +102,23 @@ def called(program: Program, buffer: Buffer, states: list[str], results: tuple[s
     return "draw" if buffer.kind == "constant" else f"sums{buffer.offset // 4}"
 
 
-def text(work: Any, names: list[str]) -> str:
-    """Return a kernel's loops; of a product, what each tile of the result goes through."""
-    if not hasattr(work, "plan") or not hasattr(work.plan, "k"):
-        return describe(work, names)
-    plan, values = work.plan, dict[int, str]()
-    lines = [
-        f"for each tile of {plan.height} x {plan.lanes * plan.vectors} in {plan.m} x {plan.n}:"
-    ]
-    lines += [f"  v0 += {names[0]}[i, k] * {names[1]}[k, j]   for k in {plan.k}"]
-    for number, instruction in enumerate(work.nest.instructions):
-        values[number] = f"v{number}"
-        if instruction.op == "const":
-            values[number] = f"{instruction.attribute.value:g}"
-        elif instruction.op == "load":
-            index = "i, j" if instruction.affine.coefs[0] else "j"
-            lines.append(f"  v{number} = {names[instruction.attribute]}[{index}]")
-        elif instruction.op == "apply":
-            arguments = ", ".join(values[i] for i in instruction.args)
-            lines.append(f"  v{number} = {instruction.attribute}({arguments})")
-    lines += [f"  {names[s.parameter]}[i, j] = {values[s.value]}" for s in work.nest.stores]
-    return "\n".join(lines)
+def product(graph: Graph, names: list[str]) -> list[str]:
+    """Return what one kernel of a product does with each tile, from its graph."""
+    texts: dict[Any, str] = {}
+    lines: list[str] = []
+    for number, node in enumerate(graph.nodes()):
+        arguments = [texts[x] for x in node.inputs]
+        primitive = node.primitive
+        if isinstance(primitive, Input):
+            texts[node] = names[primitive.index]
+        elif isinstance(primitive, Constant):
+            texts[node] = f"{primitive.value:g}"
+        elif isinstance(primitive, Broadcast):
+            texts[node] = arguments[0]
+        else:
+            texts[node] = "y" if node in graph.outputs else f"v{number}"
+            lines.append(f"  {texts[node]} = {primitive.name}({', '.join(arguments)})")
+    return ["for each tile of y:", *lines]
 
 
 def pages() -> dict[Path, str]:
