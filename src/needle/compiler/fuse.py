@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from needle.compiler import fuse_cross, fuse_memory, fuse_merge
 from needle.compiler.fuse_group import MOST_MEMBERS, Group, Groups, Memory
+from needle.compiler.fuse_window import is_gradient
 from needle.compiler.fuse_rules import (
     Edge,
     Partial,
@@ -116,7 +117,8 @@ class Fuser:
         reads = all_edges(node)
         if not (is_map(node) or is_reduce(node)):
             kinds = {MatMul: "matmul", Concat: "concat"}
-            self._start(kinds.get(type(node.primitive), "special"), node, reads)
+            kind = "special" if is_gradient(node) else kinds.get(type(node.primitive), "special")
+            self._start(kind, node, reads)
             return
         for group in self._candidates(node, reads) if self.fusing else ():
             if self._join(group, node, reads):

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from needle.compiler.fuse_window import windowed
 from needle.compiler.graph import Node, Shape
 from needle.compiler.lower_index import VIEWS
 from needle.compiler.lower_index import anchor
@@ -158,15 +159,17 @@ def stored_operands(node: Node) -> list[Node]:
     if isinstance(node.primitive, Gather):
         return [anchor(node.inputs[0])[0]]
     pulled = isinstance(node.primitive, Concat) or is_map(node) or is_reduce(node) or is_view(node)
-    return [] if pulled else [anchor(x)[0] for x in node.inputs]
+    first = 0 if windowed(node) is None else 1
+    return [] if pulled else [anchor(x)[0] for x in node.inputs[first:]]
 
 
 def all_edges(node: Node) -> list[Edge]:
     """All that a node reads: stored operands as they are, the others through their views."""
     stored = [Edge(x, "stored", ()) for x in stored_operands(node)]
-    others = (
-        node.inputs[1:] if isinstance(node.primitive, Gather) else () if stored else node.inputs
-    )
+    others = node.inputs
+    if stored:
+        windows = windowed(node) is not None
+        others = node.inputs[1:] if isinstance(node.primitive, Gather) else others[: int(windows)]
     return [*stored, *(e for x in others for e in _edge(x))]
 
 

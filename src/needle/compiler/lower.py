@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from needle.compiler.emit import Module
 from needle.compiler.fuse_group import Group, Memory
 from needle.compiler.fuse_rules import Partial, Pattern, refined, shapes_of
+from needle.compiler.fuse_window import windowed
 from needle.compiler.graph import Node
 from needle.compiler.lower_bundle import INTERFACE, AnyWork, Bundle, piece_of
 from needle.compiler.lower_matmul import MatMulWork
@@ -21,7 +22,8 @@ from needle.compiler.lower_index import anchor
 from needle.compiler.lower_instruction import anchored, collapsed, joined
 from needle.compiler.lower_schedule import Scheduler
 from needle.compiler.lower_tail import Tailed
-from needle.compiler.primitives import Cumulative
+from needle.compiler.lower_window import WindowWork
+from needle.compiler.primitives import Cumulative, MatMul
 from needle.compiler.program import Kernel
 from needle.compiler.target import Target
 
@@ -171,8 +173,9 @@ class Kernels:
     def _work(
         self, group: Group, memory: _Outside
     ) -> tuple[AnyWork, Sequence[Node], Sequence[int]]:
-        if group.kind == "matmul":
-            return MatMulWork.of(group.members, group.outputs, memory, self._site, self.target)
+        if isinstance(group.members[0].primitive, MatMul):
+            kind = WindowWork if windowed(group.members[0]) else MatMulWork
+            return kind.of(group.members, group.outputs, memory, self._site, self.target)
         if group.kind == "special":
             (node,) = group.members
             make = CumulativeWork.of if isinstance(node.primitive, Cumulative) else ScatterWork.of

@@ -17,9 +17,68 @@ from needle.compiler.lower_nest import NestWriter
 from needle.compiler.lower_index import anchor
 from needle.compiler.lower_instruction import Nest, anchored
 from needle.compiler.lower_schedule import Buffers, Scheduler
-from needle.compiler.matmul import MatMulPlan, plan_matmul
+from needle.compiler.matmul import Epilogue, MatMulPlan, plan_matmul
 from needle.compiler.matmul_nest import emit_matmul
 from needle.compiler.target import ITEM_BYTES, Target
+
+
+@dataclass(frozen=True)
+class EpilogueWork:
+    """Elementwise work on the elements of a product as they are finished, and where they go."""
+
+    nest: Nest
+    plain: bool
+
+    @staticmethod
+    def of(
+        members: Sequence[Node],
+        outputs: Sequence[Node],
+        memory: Buffers,
+        site: Callable[[Node], int],
+        operands: Sequence[Node],
+    ) -> tuple[EpilogueWork, list[Node], tuple[int, ...]]:
+        """The epilogue of a product, all parameters (the operands' first), offsets of its own."""
+        node = members[0]
+        space = (math.prod(node.shape[:-1]), node.shape[-1])
+        scheduler = Scheduler(space, (False, False), memory, site, product=node)
+        scheduler.parameters += operands  # apart from those of the epilogue
+        for output in outputs:
+            scheduler.store(output, False)
+        nest, offsets = anchored(scheduler.finish())
+        plain = list(outputs) == [node]
+        return EpilogueWork(nest, plain), scheduler.parameters, offsets[len(operands) :]
+
+    @property
+    def fallible(self) -> bool:
+        """Whether it can set the status word."""
+        return any(i.op == "index" for i in self.nest.instructions)
+
+    @property
+    def bytes(self) -> int:
+        """Bytes written for each element of the product."""
+        return sum(ITEM_BYTES[self.nest.dtypes[s.parameter]] for s in self.nest.stores)
+
+    def writer(
+        self, b: Builder, pointers: Sequence[Value], status: Value | None, lanes: int
+    ) -> tuple[Value | None, Epilogue | None]:
+        """The array of the product, or else what stores finished elements, `lanes` at a time."""
+        if self.plain:
+            return pointers[self.nest.stores[0].parameter], None
+        plan = Layout(1, lanes, (False, False), 1, 1)
+        writer = NestWriter(b, self.nest, plan, pointers, status)
+        top = Place(b, self.nest, pointers, status, 1, lanes)
+        every = range(len(self.nest.instructions))
+        product = [k for k in every if self.nest.instructions[k].op == "product"]
+        writer.emit(top, every, 0)
+
+        def finish(b: Builder, row: Value, column: Value, value: Value, mask: Mask) -> None:
+            place = top.at(0, row, None).at(1, column, mask)
+            place.values.update(dict.fromkeys(product, value))
+            writer.emit(place, every, 1)
+            for store in self.nest.stores:
+                place.store(store)
+
+        return None, finish
 
 
 @dataclass(frozen=True)
@@ -27,8 +86,7 @@ class MatMulWork:
     """A product with an epilogue; parameters are a, b, then those of the epilogue."""
 
     plan: MatMulPlan
-    nest: Nest
-    plain: bool
+    epilogue: EpilogueWork
 
     @staticmethod
     def of(
@@ -39,17 +97,10 @@ class MatMulWork:
         target: Target,
     ) -> tuple[MatMulWork, list[Node], tuple[int, ...]]:
         """The work of a group whose first member is the product, its parameters, their offsets."""
-        node, plan = members[0], plan_of(members[0], target)
-        space = (plan.batch * plan.m, plan.n)
-        scheduler = Scheduler(space, (False, False), memory, site, product=node)
+        node = members[0]
         (left, first), (right, second) = map(anchor, node.inputs)
-        scheduler.parameters += [left, right]  # apart from those of the epilogue
-        plain = list(outputs) == [node]
-        for output in outputs:
-            scheduler.store(output, False)
-        nest = scheduler.finish()
-        nest, offsets = anchored(nest)
-        return MatMulWork(plan, nest, plain), scheduler.parameters, (first, second, *offsets[2:])
+        epilogue, parameters, rest = EpilogueWork.of(members, outputs, memory, site, [left, right])
+        return MatMulWork(plan_of(node, target), epilogue), parameters, (first, second, *rest)
 
     @property
     def blocks(self) -> int:
@@ -64,15 +115,14 @@ class MatMulWork:
     @property
     def fallible(self) -> bool:
         """Whether it can set the status word."""
-        return any(i.op == "index" for i in self.nest.instructions)
+        return self.epilogue.fallible
 
     @property
     def bytes_moved(self) -> int:
         """Bytes that must be read or written once."""
         p = self.plan
-        stores = sum(ITEM_BYTES[self.nest.dtypes[s.parameter]] for s in self.nest.stores)
         operands = p.batch * (p.m * p.k + p.k * p.n) * ITEM_BYTES[p.dtype]
-        return operands + p.batch * p.m * p.n * stores
+        return operands + p.batch * p.m * p.n * self.epilogue.bytes
 
     @property
     def flops(self) -> int:
@@ -90,26 +140,8 @@ class MatMulWork:
     ) -> None:
         """Write the body of the kernel."""
         a, right = pointers[0], pointers[1]
-        if self.plain:
-            c = pointers[self.nest.stores[0].parameter]
-            emit_matmul(b, self.plan, a, right, begin, end, scratch, c=c)
-            return
-        plan = Layout(1, self.plan.lanes, (False, False), 1, 1)
-        writer = NestWriter(b, self.nest, plan, pointers, status)
-        top = Place(b, self.nest, pointers, status, 1, self.plan.lanes)
-        every = range(len(self.nest.instructions))
-        product = [k for k in every if self.nest.instructions[k].op == "product"]
-        writer.emit(top, every, 0)
-
-        def epilogue(b: Builder, row: Value, column: Value, value: Value, mask: Mask) -> None:
-            assert not isinstance(mask, Value)
-            place = top.at(0, row, None).at(1, column, mask)
-            place.values.update(dict.fromkeys(product, value))
-            writer.emit(place, every, 1)
-            for store in self.nest.stores:
-                place.store(store)
-
-        emit_matmul(b, self.plan, a, right, begin, end, scratch, epilogue=epilogue)
+        c, finish = self.epilogue.writer(b, pointers, status, self.plan.lanes)
+        emit_matmul(b, self.plan, a, right, begin, end, scratch, c=c, epilogue=finish)
 
 
 def plan_of(node: Node, target: Target) -> MatMulPlan:

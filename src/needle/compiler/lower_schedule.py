@@ -105,7 +105,7 @@ class Scheduler:
     def store(self, node: Node, outer: bool, parameter: Node | None = None) -> None:
         """Compute a node everywhere (`outer`: once per outer position) and write it to a buffer."""
         position = self.outer_position if outer else self.position(None)
-        index = split(position, node.shape, self.space, self._divide)
+        index = split(position, node.shape, self.space, self.divide)
         value = self.value(node, index)
         target = self.parameter(node if parameter is None else parameter)
         self.stores.append(Store(value, target, position))
@@ -114,7 +114,7 @@ class Scheduler:
         """Write one input of a concatenation to its part of the result."""
         axis = node.primitive.axis  # type: ignore[attr-defined]
         x = node.inputs[index]
-        at = split(self.position(None), x.shape, self.space, self._divide)
+        at = split(self.position(None), x.shape, self.space, self.divide)
         start = sum(piece.shape[axis] for piece in node.inputs[:index])
         target = (*at[:axis], at[axis].shifted(start), *at[axis + 1 :])
         affine = linear(target, node.shape, len(self.space))
@@ -126,7 +126,7 @@ class Scheduler:
         (x,) = node.inputs
         outer = x.shape[1] == 1
         position = self.outer_position if outer else self.position(None)
-        value = self.value(x, split(position, x.shape, self.space, self._divide))
+        value = self.value(x, split(position, x.shape, self.space, self.divide))
         at = zero(len(self.space)) if outer else self.inner_position
         size = node.shape[1]
         store = Store(value, self.parameter(node), at, primitive.fn, size, primitive.chunk)
@@ -173,7 +173,7 @@ class Scheduler:
         if self.memory.loaded(storage(node)) or node is self.product:
             return []
         if isinstance(primitive, VIEWS):
-            inside, valid = through_view(node, index, self.space, self._divide)
+            inside, valid = through_view(node, index, self.space, self.divide)
             return [_Point(node.inputs[0], inside, self._joined(guards, valid))]
         if isinstance(primitive, Reduce | ArgReduce):
             return [self._reduced_operand(point)]
@@ -227,7 +227,7 @@ class Scheduler:
         return self._build_concat(point, args)
 
     def _build_view(self, node: Node, index: Index, guards: tuple[Guard, ...], value: int) -> int:
-        _, valid = through_view(node, index, self.space, self._divide)
+        _, valid = through_view(node, index, self.space, self.divide)
         valid = tuple(g for g in valid if not self._always(g))
         if not valid:
             return value
@@ -279,7 +279,7 @@ class Scheduler:
         aligned = self._aligned(node, index, self.outer_position)
         if not aligned or math.prod(sizes) != inner or point.guards:
             raise UnfusableError(node)
-        swept = iter(split(self.inner_position, sizes, self.space, self._divide))
+        swept = iter(split(self.inner_position, sizes, self.space, self.divide))
         kept = iter(index)
         whole = tuple(next(swept) if a in axes else next(kept) for a in range(len(x.shape)))
         return _Point(x, whole, ())
@@ -288,7 +288,7 @@ class Scheduler:
         """Whether an index runs through a node's elements in order."""
         if linear(index, node.shape, len(self.space)) == position:
             return True
-        return index == split(position, node.shape, self.space, self._divide)
+        return index == split(position, node.shape, self.space, self.divide)
 
     # -- small pieces -----------------------------------------------------------------------------
 
@@ -315,7 +315,8 @@ class Scheduler:
     def _at(self, element: int) -> Affine:
         return zero(len(self.space)).shifted(element)
 
-    def _divide(self, affine: Affine, divisor: int) -> int:
+    def divide(self, affine: Affine, divisor: int) -> int:
+        """The instruction that divides an index function by a number."""
         return self._emit("divide", divisor, (), affine, (), "int64")
 
     def _joined(self, guards: tuple[Guard, ...], more: tuple[Guard, ...]) -> tuple[Guard, ...]:

@@ -175,18 +175,24 @@ def _packs(target: Target, m: int, n: int, k: int, dtype: str, transpose_b: bool
 
 def _tile_shape(target: Target, m: int, column_vectors: int, k: int) -> tuple[int, int]:
     """Height and width (in vectors) of the tile with the fewest cycles for the whole product."""
+    height, vectors = min(
+        tile_shapes(target), key=lambda shape: tile_cycles(shape, m, column_vectors, k)
+    )
+    return -(-m // -(-m // height)), vectors
+
+
+def tile_shapes(target: Target) -> list[tuple[int, int]]:
+    """The heights and widths (in vectors) of tiles that fit the registers."""
     factors = 1 if target.vector_bits > 128 else 4  # registers for elements of A, loaded ahead
-    shapes = [
+    return [
         (height, vectors)
         for vectors in range(1, 5)
         for height in range(1, 17)
         if height * vectors + vectors + factors <= target.registers
     ]
-    height, vectors = min(shapes, key=lambda shape: _cycles(shape, m, column_vectors, k))
-    return -(-m // -(-m // height)), vectors
 
 
-def _cycles(shape: tuple[int, int], m: int, column_vectors: int, k: int) -> float:
+def tile_cycles(shape: tuple[int, int], m: int, column_vectors: int, k: int) -> float:
     """Two multiply-adds and two loads a cycle, four cycles from one sum to the next."""
     vectors = min(shape[1], column_vectors)
     tiles = -(-m // shape[0])

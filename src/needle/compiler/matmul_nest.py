@@ -182,12 +182,13 @@ def _accumulate(
             factor = b.splat(b.load(from_a, i * across, plan.dtype), plan.lanes)
             for j, column in enumerate(columns):
                 at = i * panel.vectors + j
-                following[at] = _multiply_add(b, factor, column, following[at])
+                following[at] = multiply_add(b, factor, column, following[at])
         loop.next(*following)
     return loop.results
 
 
-def _multiply_add(b: Builder, x: Value, y: Value, z: Value) -> Value:
+def multiply_add(b: Builder, x: Value, y: Value, z: Value) -> Value:
+    """x * y + z, for floats in one rounding where the target can."""
     return b.fma(x, y, z) if is_float(x.dtype) else x * y + z
 
 

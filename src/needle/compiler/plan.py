@@ -15,6 +15,7 @@ import numpy as np
 from needle.compiler import plan_memory, plan_order
 from needle.compiler.fuse import fuse, separate
 from needle.compiler.fuse_group import Group, Memory
+from needle.compiler.fuse_window import in_parts
 from needle.compiler.graph import Build, Graph, Node, rebuild
 from needle.compiler.lower import Kernels, Lowered, counted, overwriting
 from needle.compiler.lower_index import Copy
@@ -65,7 +66,7 @@ def compile_graph(
     `Program.outputs` says. Inputs in `numbers` lie in the block of numbers. Without `fusing` each
     node is a kernel. `records` gets the nodes behind each step, for `check`.
     """
-    graph = distinct_outputs(without_empty(graph))
+    graph = in_parts(distinct_outputs(without_empty(graph)))
     ties = {graph.outputs[o]: graph.inputs[i] for o, i in (tied or {}).items()}
     graph, groups, memory = fuse(graph, ties, fusing=fusing)
     ties = {graph.outputs[o]: graph.inputs[i] for o, i in (tied or {}).items()}

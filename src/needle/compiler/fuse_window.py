@@ -1,0 +1,123 @@
+"""Products whose left operand is made of sliding windows: convolutions, gradients of weights.
+
+    reshape(permute(windows(pad x))) @ weight        the windows of x, one a row
+    reshape(permute(windows(pad x)))^T @ grad        summed over all windows
+
+Such an operand is never in memory: the product's kernel reads x where the windows lie.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from needle.compiler.graph import Build, Graph, Node, rebuild
+from needle.compiler.lower_index import storage
+from needle.compiler.primitives import MatMul, Pad, Permute, Windows
+
+PART_BYTES = 2 << 20
+"""Memory for the partial sums of one gradient: what stays in the caches."""
+
+MOST_PARTS = 32
+LEAST_FLOPS = 1 << 20
+"""A product of fewer operations is not cut: about 5 microseconds."""
+
+
+class Pair(NamedTuple):
+    """An amount along the height and one along the width of images."""
+
+    height: int
+    width: int
+
+
+class Geometry(NamedTuple):
+    """Windows of images (images, height, width, channels), with zeros around them.
+
+    `low` zeros come first, up to `padded` pixels; `out` windows of `size` pixels that lie
+    `dilation` apart begin every `stride` pixels.
+    """
+
+    images: int
+    source: Pair
+    channels: int
+    low: Pair
+    padded: Pair
+    out: Pair
+    size: Pair
+    stride: Pair
+    dilation: Pair
+
+    def span(self, rows: int) -> int:
+        """Padded rows of the image that `rows` rows of windows read."""
+        return (rows - 1) * self.stride.height + (self.size.height - 1) * self.dilation.height + 1
+
+
+def windowed(node: Node) -> tuple[Node, Geometry] | None:
+    """The images that a product reads through windows, and how; None for any other node."""
+    product = node.primitive
+    if not isinstance(product, MatMul) or product.transpose_b:
+        return None
+    view = storage(node.inputs[0])
+    ordered = isinstance(view.primitive, Permute) and view.primitive.axes == (0, 1, 2, 4, 5, 3)
+    view = view.inputs[0] if ordered else view
+    if not isinstance(view.primitive, Windows) or view.primitive.axes != (1, 2):
+        return None
+    if len(view.shape) != 6:
+        return None
+    images, height, width, channels, *size = view.shape
+    if not ordered and channels > 1 and math.prod(size) > 1:
+        return None
+    parts = math.prod(node.shape[:-2])
+    if node.inputs[0].shape[-1] != math.prod(size) * channels or images % parts:
+        return None
+    if parts > 1 and not product.transpose_a:
+        return None
+    x, low = _inside(view.inputs[0])
+    p, padded = view.primitive, view.inputs[0].shape
+    return x, Geometry(
+        images, Pair(*x.shape[1:3]), channels, low, Pair(*padded[1:3]), Pair(height, width),
+        Pair(*size), Pair(*p.strides), Pair(*p.dilations),
+    )  # fmt: skip
+
+
+def _inside(x: Node) -> tuple[Node, Pair]:
+    """What is padded with zeros around each image, and how much comes first."""
+    pad = x.primitive
+    if not isinstance(pad, Pad) or any(pad.interior) or pad.value != 0:
+        return x, Pair(0, 0)
+    around = (pad.low[0], pad.low[3], pad.high[0], pad.high[3])
+    return (x, Pair(0, 0)) if any(around) else (x.inputs[0], Pair(*pad.low[1:3]))
+
+
+def is_gradient(node: Node) -> bool:
+    """Whether a node is a product that sums over all windows."""
+    return _images_of_gradient(node) > 0
+
+
+def _images_of_gradient(node: Node) -> int:
+    product, found = node.primitive, windowed(node)
+    summed = isinstance(product, MatMul) and product.transpose_a and found is not None
+    return found[1].images if found is not None and summed else 0
+
+
+def in_parts(graph: Graph) -> Graph:
+    """The graph with weights' gradients summed over groups of images first.
+
+    Each group is the work of one thread, and the groups' sums are added in order.
+    """
+
+    def rewrite(node: Node) -> Node:
+        images = _images_of_gradient(node)
+        if len(node.shape) != 2 or not images:
+            return node
+        a, b = node.inputs
+        most = min(MOST_PARTS, PART_BYTES // (node.size * node.dtype.itemsize))
+        parts = max((p for p in range(1, most + 1) if images % p == 0), default=1)
+        if parts == 1 or 2 * node.size * a.shape[0] < LEAST_FLOPS:
+            return node
+        build = Build(node.source)
+        rows = a.shape[0] // parts
+        left, right = (build.reshape(x, (parts, rows, x.shape[1])) for x in (a, b))
+        return build.reduce("sum", build(node.primitive, left, right), (0,))
+
+    return rebuild(graph, rewrite)

@@ -1,0 +1,173 @@
+"""A product with windows: images are computed where they are copied, then comes its epilogue."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from needle.compiler.emit import Builder
+from needle.compiler.emit_values import Value
+from needle.compiler.fuse_window import windowed
+from needle.compiler.graph import Node
+from needle.compiler.lower_elementwise import Place
+from needle.compiler.lower_index import Affine, Copy, anchor, split
+from needle.compiler.lower_instruction import Nest, Store, anchored
+from needle.compiler.lower_layout import Layout
+from needle.compiler.lower_matmul import EpilogueWork
+from needle.compiler.lower_nest import NestWriter
+from needle.compiler.lower_schedule import Buffers, Scheduler
+from needle.compiler.matmul_window import WindowNest, WindowPlan, plan_window
+from needle.compiler.target import ITEM_BYTES, Target
+
+
+@dataclass(frozen=True)
+class WindowWork:
+    """A product with windows; parameters are those of the images, the other operand, the rest.
+
+    `fill` computes the images in a band: its axes are image, row, pixel, block of channels and
+    channel, its first parameter is the band.
+    """
+
+    plan: WindowPlan
+    fill: Nest
+    epilogue: EpilogueWork
+
+    @staticmethod
+    def of(
+        members: Sequence[Node],
+        outputs: Sequence[Node],
+        memory: Buffers,
+        site: Callable[[Node], int],
+        target: Target,
+    ) -> tuple[WindowWork, list[Node], tuple[int, ...]]:
+        """The work of a group whose first member is the product, its parameters, their offsets."""
+        node = members[0]
+        found = windowed(node)
+        assert found is not None
+        images, geometry = found
+        parts = node.size // (node.shape[-1] * node.shape[-2])
+        transposed = node.primitive.transpose_a  # type: ignore[attr-defined]
+        plan = plan_window(target, geometry, node.shape[-1], node.dtype.name,
+                           transposed=transposed, parts=parts)  # fmt: skip
+        fill, sources, starts = _fill(images, plan, memory, site)
+        right, offset = anchor(node.inputs[1])
+        reserved = [*sources, right]
+        epilogue, parameters, rest = EpilogueWork.of(members, outputs, memory, site, reserved)
+        return WindowWork(plan, fill, epilogue), parameters, (*starts, offset, *rest)
+
+    @property
+    def blocks(self) -> int:
+        """Number of blocks."""
+        return self.plan.blocks
+
+    @property
+    def scratch(self) -> int:
+        """Bytes of scratch a thread needs."""
+        return self.plan.scratch
+
+    @property
+    def fallible(self) -> bool:
+        """Whether it can set the status word."""
+        return self.epilogue.fallible or any(i.op == "index" for i in self.fill.instructions)
+
+    @property
+    def bytes_moved(self) -> int:
+        """Bytes that must be read or written once."""
+        p, g, item = self.plan, self.plan.geometry, ITEM_BYTES[self.plan.dtype]
+        loads = sum(i.op == "load" and any(i.affine.coefs[:3]) for i in self.fill.instructions)  # type: ignore[union-attr]
+        images = g.images * g.source.height * g.source.width * g.channels * max(1, loads)
+        rows = g.images * g.out.height * g.out.width
+        inside, result = (rows, p.parts * p.terms) if p.transposed else (p.terms, rows)
+        return (images + inside * p.columns) * item + result * p.columns * self.epilogue.bytes
+
+    @property
+    def flops(self) -> int:
+        """Multiplications and additions of the product."""
+        g = self.plan.geometry
+        rows = g.images * g.out.height * g.out.width
+        return 2 * rows * self.plan.terms * self.plan.columns
+
+    def write(
+        self,
+        b: Builder,
+        pointers: Sequence[Value],
+        status: Value | None,
+        begin: Value,
+        end: Value,
+        scratch: Value,
+    ) -> None:
+        """Write the body of the kernel."""
+        count = len(self.fill.dtypes) - 1
+
+        def fill(image: Value, row: Value, chunk: Value) -> None:
+            band = _Band(b, self.plan, self.fill, pointers[:count], status)
+            band.write(scratch, image, row, chunk)
+
+        c, finish = self.epilogue.writer(b, pointers, status, self.plan.lanes)
+        nest = WindowNest(b, self.plan, pointers[count], c, scratch, fill, finish)
+        nest.write(begin, end)
+
+
+def _fill(
+    images: Node, plan: WindowPlan, memory: Buffers, site: Callable[[Node], int]
+) -> tuple[Nest, list[Node], tuple[int, ...]]:
+    """What computes the images, its parameters but the band, and their offsets."""
+    g = plan.geometry
+    space = (g.images, *g.source, plan.chunks, plan.chunk)
+    scheduler = Scheduler(space, (False,) * 4 + (True,), memory, site)
+    band = Node(Copy(images.shape), (images,), images.shape, images.dtype)
+    scheduler.parameter(band)
+    index = split(scheduler.position(None), images.shape, space, scheduler.divide)
+    value = scheduler.value(images, index)
+    scheduler.stores.append(Store(value, 0, Affine(0, (*plan.strides, 0, 1))))
+    nest, offsets = anchored(scheduler.finish())
+    return nest, scheduler.parameters[1:], offsets[1:]
+
+
+@dataclass(frozen=True)
+class _Band:
+    """Writes the code that copies a band to scratch."""
+
+    b: Builder
+    plan: WindowPlan
+    nest: Nest
+    pointers: Sequence[Value]
+    status: Value | None
+
+    def write(self, scratch: Value, image: Value, row: Value, chunk: Value) -> None:
+        """Zeros everywhere if there are any, then the pixels inside the images."""
+        b, plan, g = self.b, self.plan, self.plan.geometry
+        if g.padded != g.source:
+            self._clear(scratch)
+        images, rows, pixels = plan.strides
+        first = row * g.stride.height - g.low.height  # the image's row that comes first
+        origin = b.const(g.low.width * pixels, "int64") - first * rows - image * images
+        writer, top = self._begin(b.address(scratch, origin, plan.dtype), chunk)
+        low = b.maximum(first, 0)
+        high = b.minimum(first + g.span(plan.rows), g.source.height)
+        with b.loop(image, image + plan.images) as i, b.loop(low, high) as j:
+            place = top.at(0, i.index, None).at(1, j.index, None)
+            with b.loop(0, min(g.source.width, g.padded.width)) as k:
+                writer.item(place.at(2, k.index, None))
+
+    def _clear(self, scratch: Value) -> None:
+        b, plan = self.b, self.plan
+        zero = b.zeros(plan.dtype, plan.lanes)
+
+        def body(index: Value, mask: int | None) -> None:
+            b.store(zero, scratch, index, mask)
+
+        b.sweep(plan.band_elements, plan.lanes, body)
+
+    def _begin(self, origin: Value, chunk: Value) -> tuple[NestWriter, Place]:
+        """The writer of the nest and the place outside its loops, with all that is known there."""
+        b, plan = self.b, self.plan
+        width = 1
+        while width < plan.chunk and width < 2 * plan.lanes:
+            width *= 2
+        layout = Layout(4, width, (False,) * 4 + (True,), 1, 1)
+        pointers = [origin, *self.pointers]
+        writer = NestWriter(b, self.nest, layout, pointers, self.status)
+        top = Place(b, self.nest, pointers, self.status, 4, width)
+        writer.emit(top, range(len(self.nest.instructions)), 0)
+        return writer, top.at(3, chunk, None)

@@ -1,0 +1,165 @@
+"""Products that read images through windows: values, threads, memory, what is fused, assembly."""
+
+import re
+
+import numpy as np
+import pytest
+
+import needle as ndl
+from needle import settings
+from needle.compiler.fuse_window import windowed
+from needle.compiler.interpret import interpret
+from needle.compiler.native import assembly
+from needle.compiler.plan import compile_graph
+from needle.compiler.run import load
+from needle.compiler.simplify import simplify
+from needle.compiler.target import named
+from tests.compiler import building as g
+from tests.compiler.compiled import run_plain
+from tests.compiler.native_helper import RUNNABLE, inner_loops
+
+CASES = {
+    # images, height, width, channels, kernel, columns, stride, padding, dilation
+    "3x3": (4, 8, 8, 16, (3, 3), 16, (1, 1), (1, 1), (1, 1)),
+    "colours": (2, 9, 7, 3, (3, 3), 10, (1, 1), (1, 1), (1, 1)),
+    "stride": (3, 9, 8, 5, (3, 3), 33, (2, 2), (1, 1), (1, 1)),
+    "7x7": (2, 20, 18, 3, (7, 7), 8, (2, 2), (3, 3), (1, 1)),
+    "1x1": (2, 6, 6, 8, (1, 1), 24, (2, 2), (0, 0), (1, 1)),
+    "uneven": (1, 11, 5, 2, (2, 3), 7, (1, 3), (0, 2), (1, 1)),
+    "dilated": (2, 12, 12, 4, (3, 3), 5, (1, 2), (2, 2), (2, 2)),
+    "grey": (3, 6, 5, 1, (3, 3), 4, (1, 1), (1, 1), (1, 1)),
+    "small images": (32, 2, 2, 32, (3, 3), 48, (1, 1), (1, 1), (1, 1)),
+    "rows skipped": (2, 7, 7, 3, (2, 2), 3, (4, 4), (0, 0), (1, 1)),
+    "large": (2, 64, 64, 40, (3, 3), 4, (1, 1), (1, 1), (1, 1)),
+}
+
+
+def columns_of(x, size, stride, padding, dilation):
+    low = (0, *padding, 0)
+    view = g.windows(g.pad(x, low, low), (1, 2), size, stride, dilation)
+    view = g.permute(view, (0, 1, 2, 4, 5, 3))
+    n, h, w, *window = view.shape
+    return g.reshape(view, (n * h * w, int(np.prod(window))))
+
+
+def convolution(case, dtype):
+    """The graph of a convolution of `case` and of its weights' gradient, and its inputs."""
+    n, h, w, c, size, columns, *amounts = case
+    x = g.input_node(0, "x", (n, h, w, c), dtype)
+    windows = columns_of(x, size, *amounts)
+    weight = g.input_node(1, "w", (*size, c, columns), dtype)
+    y = g.matmul(windows, g.reshape(weight, (windows.shape[1], columns)))
+    grad = g.input_node(2, "g", y.shape, dtype)
+    graph = g.Graph((x, weight, grad), (y, g.matmul(windows, grad, transpose_a=True)))
+    rng = np.random.default_rng(0)
+    return graph, [rng.standard_normal(i.shape).astype(dtype) for i in graph.inputs]
+
+
+def in_float64(graph, arrays):
+    """What the interpreter makes of a graph in float64."""
+    wide = [g.input_node(i, "", n.shape, "float64") for i, n in enumerate(graph.inputs)]
+    new = dict(zip(graph.inputs, wide, strict=True))
+    for node in graph.nodes()[len(wide) :]:
+        primitive = node.primitive
+        if hasattr(primitive, "dtype"):
+            primitive = type(primitive)(primitive.value, np.dtype("float64"))
+        new[node] = g.make(primitive, *(new[x] for x in node.inputs))
+    wide_graph = g.Graph(tuple(wide), tuple(new[n] for n in graph.outputs))
+    return interpret(wide_graph, [a.astype("float64") for a in arrays])
+
+
+@pytest.mark.parametrize("target", RUNNABLE, ids=[t.name for t in RUNNABLE])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", CASES)
+def test_values(name, dtype, target):
+    graph, arrays = convolution(CASES[name], dtype)
+    assert all(windowed(node) for node in simplify(graph).outputs)
+    exact = in_float64(graph, arrays)
+    sums = in_float64(graph, [abs(a) for a in arrays])
+    eager = interpret(graph, arrays)
+    found = run_plain(simplify(graph), arrays, target=target)
+    for c, e, f, a in zip(found, eager, exact, sums, strict=True):
+        bound = max(4 * abs(e - f).max(), 16 * np.finfo(dtype).eps * a.max())
+        assert abs(c - f).max() <= bound
+
+
+def test_values_of_integers():
+    graph, arrays = convolution(CASES["stride"], "float32")
+    arrays = [np.rint(3 * a).astype("int32") for a in arrays]
+    graph, _ = convolution(CASES["stride"], "int32")
+    for c, e in zip(run_plain(graph, arrays), interpret(graph, arrays), strict=True):
+        np.testing.assert_array_equal(c, e)
+
+
+@pytest.mark.parametrize("threads", [2, 3])
+@pytest.mark.parametrize("name", ["3x3", "small images", "large"])
+def test_any_number_of_threads_gives_the_same_bits(name, threads):
+    graph, arrays = convolution(CASES[name], "float32")
+    bound = load(compile_graph(simplify(graph)))
+    with settings.override(num_threads=1):
+        alone = [a.copy() for a in bound.call(arrays)]
+    with settings.override(num_threads=threads, exact_threads=True):
+        together = [a.copy() for a in bound.call(arrays)]
+    for a, b in zip(alone, together, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_the_matrix_of_windows_is_never_in_memory():
+    graph, _ = convolution((16, 32, 32, 16, (3, 3), 16, (1, 1), (1, 1), (1, 1)), "float32")
+    program = compile_graph(simplify(graph))
+    windows = graph.outputs[0].inputs[0]
+    scratch = max(kernel.scratch for kernel in program.kernels)
+    assert (program.arena + scratch) * 10 < windows.size * windows.dtype.itemsize
+
+
+FMA = {"haswell": "ymm", "skylake-avx512": "zmm", "neoverse-n1": r"v\d+\.4s", "apple-m1": r"\.4s"}
+
+
+@pytest.mark.parametrize("name", FMA)
+@pytest.mark.parametrize("output", [0, 1])
+def test_inner_loops_are_full_vectors_without_spills(name, output):
+    graph, _ = convolution((8, 8, 8, 64, (3, 3), 64, (1, 1), (1, 1), (1, 1)), "float32")
+    graph = g.Graph(graph.inputs, graph.outputs[output : output + 1])
+    target = named(name)
+    program = compile_graph(simplify(graph), target)
+    kernel = max(program.kernels, key=lambda k: k.flops)
+    loops = inner_loops(assembly(program.header + kernel.text, target))
+    products = [[line for line in loop if re.search(r"\b(vfmadd\w+|fmla)", line)] for loop in loops]
+    summing = [(loop, lines) for loop, lines in zip(loops, products, strict=True) if lines]
+    assert summing
+    for loop, lines in summing:
+        assert len(lines) >= 8 and all(re.search(FMA[name], line) for line in lines)
+        assert not re.search(r"%rsp|\[sp", "\n".join(loop))
+
+
+def conv_norm_relu(x, weight, scale, shift):
+    y = ndl.ops.normalize(ndl.ops.conv(x, weight), (0, 1, 2), 1e-5)
+    return ndl.ops.relu(y * scale + shift)
+
+
+def step(x, weights):
+    for weight, scale, shift in weights:
+        x = conv_norm_relu(x, weight, scale, shift)
+    loss = (x * x).mean()
+    loss.backward()
+    return loss.detach(), *(p.grad.detach() for layer in weights for p in layer)
+
+
+def tensors(layers, images=8, size=8, channels=16):
+    rng = np.random.default_rng(1)
+
+    def tensor(*shape):
+        array = rng.standard_normal(shape).astype("float32")
+        return ndl.Tensor(array, requires_grad=True)
+
+    weights = [(tensor(3, 3, channels, channels), tensor(channels), tensor(channels))
+               for _ in range(layers)]  # fmt: skip
+    return tensor(images, size, size, channels), weights
+
+
+def test_blocks_of_convolution_norm_and_relu_agree_with_eager():
+    x, weights = tensors(3)
+    compiled = [t.numpy() for t in ndl.jit(step)(x, weights)]
+    eager = [t.numpy() for t in step(x, weights)]
+    for c, e in zip(compiled, eager, strict=True):
+        assert abs(c - e).max() <= 1e-4 * abs(e).max()
