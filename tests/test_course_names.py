@@ -16,6 +16,8 @@ PATHS = {
     "default_device",
     "nn.nn_basic": "Parameter Module Identity Linear Flatten ReLU Sigmoid Tanh Sequential "
     "SoftmaxLoss BatchNorm1d BatchNorm2d LayerNorm1d Dropout Residual",
+    "nn.nn_sequence": "Sigmoid RNNCell RNN LSTMCell LSTM Embedding",
+    "nn.nn_transformer": "MultiHeadAttention AttentionLayer TransformerLayer Transformer",
     "init.init_basic": "rand randn constant ones zeros randb one_hot zeros_like ones_like",
     "init.init_initializers": "xavier_uniform xavier_normal kaiming_uniform kaiming_normal",
     "data.data_basic": "Dataset DataLoader",
@@ -24,7 +26,8 @@ PATHS = {
     "data.datasets.ndarray_dataset": "NDArrayDataset",
     "data.datasets.cifar10_dataset": "CIFAR10Dataset",
     "data.datasets.ptb_dataset": "Corpus Dictionary batchify get_batch",
-    "ops.ops_mathematic": "EWiseAdd add MatMul matmul Summation summation ReLU relu Tensor",
+    "ops.ops_mathematic": "EWiseAdd add MatMul matmul Summation summation ReLU relu Tensor "
+    "Stack stack Split split Flip flip",
     "ops.ops_logarithmic": "LogSoftmax logsoftmax LogSumExp logsumexp",
     "ops.ops_tuple": "MakeTensorTuple make_tuple TupleGetItem tuple_get_item FusedAddScalars "
     "fused_add_scalars",
