@@ -10,6 +10,7 @@ LAZY = {
     "jit": "needle.compiler.jit",
     "disable_jit": "needle.compiler.jit",
     "debug_print": "needle.compiler.jit",
+    "draw": "needle.training.draw",
     "set_num_threads": "needle.settings",
 }
 """Names of needle that are imported at their first use."""
