@@ -62,6 +62,14 @@ def wide(fn, x, value):
     return g.compare(fn, g.cast(x, "float64"), g.full(value, x.shape, "float64"))
 
 
+def uniform(kind="uniform"):
+    return g.random(g.constant(1, "uint64"), kind, 0, (4, 3))
+
+
+def drawn(fn, value):
+    return g.compare(fn, uniform(), full(value, uniform()))
+
+
 def not_a_softmax(x, y, **_):
     logs = g.unary("log", total(g.unary("exp", y), 1))
     return g.unary("exp", g.sub(x, column(logs, 3)))
@@ -167,6 +175,20 @@ CASES = {
         (lambda x, **_: wide("gt", x, -np.inf), "gt x -inf"),
         (lambda x, **_: wide("eq", x, 0.1), "eq (cast[float64] x) 0.1"),
     ],
+    "compare_of_uniform": [
+        (lambda **_: drawn("le", 1.0), "True"),
+        (lambda **_: wide("lt", uniform(), 1.5), "True"),
+        (lambda **_: drawn("ge", 1.0), "False"),
+        (lambda **_: drawn("ge", 0.0), "True"),
+        (lambda **_: drawn("lt", -0.0), "False"),
+        (lambda **_: drawn("le", 0.0), "le (random 1) 0.0"),
+        (lambda **_: drawn("le", 0.9), "le (random 1) 0.9"),
+        (lambda **_: drawn("le", np.nan), "le (random 1) nan"),
+        (
+            lambda **_: g.compare("le", uniform("normal"), full(1.0, uniform())),
+            "le (random 1) 1.0",
+        ),
+    ],
     "where_decided": [
         (lambda b, x, **_: g.where(b, x, x), "x"),
         (lambda b, x, y, **_: g.where(full(True, b), x, y), "x"),
@@ -204,6 +226,10 @@ CASES = {
         (
             lambda x, y, **_: g.add(g.permute(x, (1, 0)), g.permute(y, (1, 0))),
             "permute[1, 0] (add x y)",
+        ),
+        (
+            lambda x, r, **_: g.add(g.permute(x, (1, 0)), bc(g.reshape(r, (3, 1)), 3, 4)),
+            "permute[1, 0] (add x (bc r))",
         ),
         (lambda v, **_: power(g.reshape(v, (2, 2)), 5.0), "rs (pow v 5.0)"),
     ],
@@ -283,6 +309,18 @@ CASES = {
     "pad_nothing": [
         (lambda x, **_: g.make(g.Pad((0, 0), (0, 0), (1, 0)), g.slice_(x, (0, 0), (1, 3))), None),
         (lambda x, **_: g.pad(full(2.0, x), (1, 0), (0, 0), value=2.0), "2.0"),
+    ],
+    "view_of_permute": [
+        (
+            lambda x, **_: g.slice_(g.permute(x, (1, 0)), (0, 1), (3, 4), (2, 1)),
+            "permute[1, 0] (slice[(1, 0), (4, 3), (1, 2)] x)",
+        ),
+        (lambda x, **_: g.pad(g.permute(x, (1, 0)), (0, 1), (2, 0)), "permute[1, 0] (pad x)"),
+        (lambda x, **_: g.flip(g.permute(x, (1, 0)), (0,)), "permute[1, 0] (flip[1] x)"),
+        (
+            lambda x, **_: g.windows(g.permute(x, (1, 0)), (0, 1), (2, 3)),
+            "permute[1, 0, 3, 2] (windows[(0, 1), (3, 2)] x)",
+        ),
     ],
     "reduce_nothing": [
         (lambda v, **_: total(g.reshape(v, (4, 1)), 1), "v"),
@@ -390,6 +428,7 @@ def text(node):
         g.Permute: lambda q: ", ".join(map(str, q.axes)),
         g.Flip: lambda q: ", ".join(map(str, q.axes)),
         g.Slice: lambda q: f"{q.starts}, {q.stops}, {q.steps}",
+        g.Windows: lambda q: f"{q.axes}, {q.sizes}",
         g.Cast: lambda q: str(q.dtype),
         g.Concat: lambda q: str(q.axis),
         g.Gather: lambda q: str(q.axis),

@@ -71,8 +71,9 @@ class Edge(NamedTuple):
 def is_map(node: Node) -> bool:
     """Whether each element is computed alone, so that the node can be part of any loop nest."""
     primitive = node.primitive
-    if isinstance(primitive, Concat):
-        return len(node.inputs) <= FEW_PIECES
+    if isinstance(primitive, Concat):  # pieces that lie one after the other are only copied
+        mixed = math.prod(node.shape[: primitive.axis]) > 1
+        return mixed and len(node.inputs) <= FEW_PIECES
     return isinstance(primitive, Elementwise | Random | Gather)
 
 

@@ -34,7 +34,11 @@ RULES: Mapping[type[p.Primitive], Sequence[Rule]] = {
         algebra.negation_out_of_product,
         algebra.negation_out_of_constant,
     ),
-    p.Compare: (algebra.compare_of_widened, matmul.one_hot_in_32_bits),
+    p.Compare: (
+        algebra.compare_of_widened,
+        algebra.compare_of_uniform,
+        matmul.one_hot_in_32_bits,
+    ),
     p.Where: (algebra.where_decided,),
     p.Cast: (algebra.cast_of_cast,),
     p.Broadcast: (movement.compose_broadcasts,),

@@ -12,7 +12,8 @@ import numpy as np
 
 from needle.compiler.graph import Node
 from needle.compiler.primitives import (
-    Binary, Broadcast, Cast, Compare, Constant, Permute, Primitive, Reshape, Unary, Where,
+    Binary, Broadcast, Cast, Compare, Constant, Permute, Primitive, Random, Reshape, Unary,
+    Where,
 )  # fmt: skip
 from needle.compiler.primitives_base import FLOAT32, FLOAT64
 from needle.compiler.simplify_rewriter import Rewriter, is_fn, scalar, under
@@ -204,6 +205,18 @@ def compare_of_widened(p: Compare, node: Node, make: Rewriter) -> Node | None:
             near = np.nextafter(near, np.float32(np.inf))
     limit = make(Broadcast(x.shape), make.constant(float(near), FLOAT32))
     return make(p, x.inputs[0], limit)
+
+
+def compare_of_uniform(p: Compare, node: Node, make: Rewriter) -> Node | None:
+    """uniform <= 1 -> true, and likewise what else is decided by 0 <= uniform < 1: dropout of 0."""
+    x, bound = node.inputs
+    drawn = under(x, Cast, Reshape).primitive
+    value = scalar(bound)
+    if not isinstance(drawn, Random) or drawn.kind != "uniform" or value is None:
+        return None
+    if value >= 1 and p.fn in ("lt", "le", "gt", "ge"):
+        return make.full(p.fn in ("lt", "le"), node)
+    return make.full(p.fn == "ge", node) if value <= 0 and p.fn in ("ge", "lt") else None
 
 
 def where_decided(p: Where, node: Node, make: Rewriter) -> Node | None:
