@@ -16,6 +16,7 @@ PATHS = {
     "default_device",
     "nn.nn_basic": "Parameter Module Identity Linear Flatten ReLU Sigmoid Tanh Sequential "
     "SoftmaxLoss BatchNorm1d BatchNorm2d LayerNorm1d Dropout Residual",
+    "nn.nn_conv": "Conv Module Parameter",
     "nn.nn_sequence": "Sigmoid RNNCell RNN LSTMCell LSTM Embedding",
     "nn.nn_transformer": "MultiHeadAttention AttentionLayer TransformerLayer Transformer",
     "init.init_basic": "rand randn constant ones zeros randb one_hot zeros_like ones_like",
