@@ -17,14 +17,15 @@ from needle.ops import *  # noqa: F403  every op is needle's too: one list of th
 from needle.ops import abs as abs
 from needle.ops import max as max
 from needle.ops import min as min
-from needle.training import fit, load, predict, save, summary
+from needle.training import fit, load, load_pytorch, predict, save, summary
 
 __version__ = "0.1.0"
 __all__ = [
     "Device", "NDArray", "PrecisionWarning", "Tensor", "TensorTuple", "Value", "__version__",
     "all_devices", "autograd", "backend_numpy", "cpu", "cpu_numpy", "cuda", "data",
-    "default_device", "fit", "init", "load", "models", "nn", "no_grad", "ones", "ones_like", "ops",
-    "optim", "predict", "save", "summary", "testing", "training", "zeros", "zeros_like",
+    "default_device", "fit", "init", "load", "load_pytorch", "models", "nn", "no_grad", "ones",
+    "ones_like", "ops", "optim", "predict", "save", "summary", "testing", "training", "zeros",
+    "zeros_like",
 ]  # fmt: skip
 __all__ += ops.__all__
 __all__ += LAZY
