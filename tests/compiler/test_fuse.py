@@ -1,11 +1,14 @@
 import numpy as np
 import pytest
 
+from needle import settings
 from needle.compiler.fuse import fuse
 from needle.compiler.fuse_rules import Partial, pattern_of, refined
 from needle.compiler.graph import Graph
+from needle.compiler.interpret import interpret
 from needle.compiler.plan import distinct_outputs
 from needle.compiler.primitives import MatMul
+from needle.compiler.run import load
 from needle.compiler.simplify import simplify
 from tests.compiler import building as g
 from tests.compiler.compiled import compiled_program, run_plain
@@ -34,6 +37,52 @@ def test_layer_norm_is_one_kernel_forward_and_one_with_its_gradients():
 def test_batch_norm_is_one_kernel_and_one_for_the_running_estimates():
     assert kernels("batch_norm", backward=False, **SIZES) <= 2
     assert kernels("batch_norm", **SIZES) <= 3
+
+
+def test_batch_norm_of_a_tall_matrix_reads_it_once_for_all_statistics():
+    # sums over blocks of rows, then the results; mean, variance and gradients come from one sweep
+    program = compiled_program(GRAPHS["batch_norm"](n=8192, d=32))
+    assert len(program.steps) == 3  # the last for the running estimates
+    matrix = 8192 * 32 * 4
+    sizes = [kernel.bytes_moved for kernel in program.kernels[:2]]
+    assert sizes == pytest.approx([2 * matrix, 4 * matrix], rel=0.1)  # x, dy; x, dy, y, dx
+
+
+def test_statistics_of_images_whose_channels_lie_last_copy_nothing():
+    x = g.input_node(0, "x", (8, 32, 32, 16), "float32")
+    w = g.input_node(1, "w", (16,), "float32")
+    images = g.permute(x, (0, 3, 1, 2))
+    mean = g.mul(g.reduce("sum", images, (0, 2, 3)), g.full(1 / 8192, (16,), "float32"))
+
+    def spread(v):
+        return g.broadcast(g.reshape(v, (16, 1, 1)), images.shape)
+
+    centred = g.sub(images, spread(mean))
+    variance = g.reduce("sum", g.mul(centred, centred), (0, 2, 3))
+    result = g.mul(centred, spread(g.mul(w, variance)))
+    graph = Graph((x, w), (g.permute(result, (0, 2, 3, 1)),))
+    program = compiled_program(graph)
+    assert len(program.steps) == 2
+    assert all("gather" not in kernel.text for kernel in program.kernels)
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(8192, 16), (4096, 100), (1024, 300), (6000, 3)])
+def test_statistics_of_tall_matrices_are_exact_and_the_same_on_any_number_of_threads(rows, columns):
+    graph = GRAPHS["batch_norm"](n=rows, d=columns)
+    rng = np.random.default_rng(rows)
+    shapes = [node.shape for node in graph.inputs]
+    arrays = [rng.standard_normal(shape, dtype=np.float32) for shape in shapes]
+    # far from 0, and each block around a value of its own
+    arrays[0] += np.float32(100) + np.repeat(rng.standard_normal(rows // 8), 8)[:, None] * 10
+    wide = interpret(graph, arrays, wide=True)
+    bound, results = load(compiled_program(graph)), []
+    for threads in (1, 2, 3):
+        with settings.override(num_threads=threads, exact_threads=True):
+            results.append([a.copy() for a in bound.call([a.copy() for a in arrays])])
+    for outputs in results:
+        for got, first, exact in zip(outputs, results[0], wide, strict=True):
+            np.testing.assert_array_equal(got, first)
+            assert np.abs(got - exact).max() <= 1e-5 * np.abs(exact).max()
 
 
 @pytest.mark.parametrize("name", ["softmax_loss", "log_softmax_loss"])

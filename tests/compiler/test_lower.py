@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from needle import settings
-from needle.compiler import fuse_cross, lower_layout
+from needle.compiler import fuse_blocks, fuse_cross, lower_layout
 from needle.compiler.interpret import interpret
 from needle.compiler.native import assembly
 from needle.compiler.plan import compile_graph
@@ -202,7 +202,7 @@ def test_a_chain_of_thousands_of_nodes_is_cut_into_equal_kernels():
 def test_random_programs_cut_into_many_blocks_on_three_threads(seed, monkeypatch):
     monkeypatch.setattr(lower_layout, "BLOCK_WORK", 16)
     monkeypatch.setattr(fuse_cross, "BLOCK_ELEMENTS", 32)
-    monkeypatch.setattr(fuse_cross, "LONG", 64)
+    monkeypatch.setattr(fuse_blocks, "LONG", 64)
     with settings.override(num_threads=3, exact_threads=True):
         assert report(seed, 25, run_compiled) is None
 

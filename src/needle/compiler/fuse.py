@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from needle.compiler import fuse_cross, fuse_memory, fuse_merge
+from needle.compiler import fuse_blocks, fuse_cross, fuse_memory, fuse_merge
 from needle.compiler.fuse_group import MOST_MEMBERS, Group, Groups, Memory
 from needle.compiler.fuse_window import is_gradient
 from needle.compiler.fuse_rules import (
@@ -24,7 +24,6 @@ from needle.compiler.fuse_rules import (
     is_source,
     is_view,
     outer_size,
-    parallel,
     reduce_pattern,
     stored_operands,
     total_size,
@@ -59,8 +58,8 @@ def fuse(graph: Graph, tied: Iterable[Node] = (), *, fusing: bool = True) -> Fus
             break
         graph = fuse_cross.split(graph, found)
         fuser = _fused(graph, [graph.outputs[k] for k in marked], fusing)
-    if fuse_cross.is_long(graph):
-        graph = fuse_cross.widened(graph)
+    if fuse_blocks.is_long(graph):
+        graph = fuse_blocks.divided(graph)
         fuser = _fused(graph, [graph.outputs[k] for k in marked], fusing)
     groups = list(fuser.groups.alive())
     kept = fuse_memory.kept_nodes(fuser.groups, graph, recompute=fusing)
@@ -219,7 +218,9 @@ def _reduce_level(group: Group, node: Node, inside: list[Edge]) -> str | None:
         return "blocks" if fits else None
     if group.kind != "nest" or group.size != total_size(pattern):
         return None
-    if group.pattern not in (None, pattern) or (group.pattern is None and not parallel(pattern)):
+    if group.pattern not in (None, pattern) or (
+        group.pattern is None and not fuse_blocks.parallel(pattern)
+    ):
         return None
     level = "blocks" if isinstance(node.primitive, Partial) else "outer"
     for edge in inside:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from needle.compiler.fuse_group import Group, Groups
-from needle.compiler.fuse_rules import Edge, Partial, is_reduce, outer_size, reduce_pattern
+from needle.compiler.fuse_rules import Edge, Partial, is_reduce, outer_size
 from needle.compiler.graph import Build, Graph, Node, rebuild
 from needle.compiler.primitives import Reduce
 
@@ -18,8 +18,6 @@ BLOCK_ELEMENTS = 16384
 """Elements of a block that leaves partial results: about 4 microseconds of work."""
 
 MOST_BLOCKS = 32
-LONG, FEW, COLUMNS = 1 << 16, 4, 64
-"""Reductions of so many elements to so few rows, or columns of 64, are made in two steps."""
 
 
 class Crossing(NamedTuple):
@@ -117,35 +115,3 @@ def chunk_of(rows: int, columns: int) -> int:
     """Rows of a block: some microseconds of work, and an even number of blocks."""
     blocks = max(1, min(MOST_BLOCKS, rows, rows * max(columns, 64) // BLOCK_ELEMENTS))
     return -(-rows // (blocks + blocks % 2 if blocks > 1 else 1))
-
-
-def is_long(graph: Graph) -> bool:
-    """Whether `widened` would change the graph."""
-    return any(_in_two(node) for node in graph.nodes())
-
-
-def widened(graph: Graph) -> Graph:
-    """The graph with long reductions to few elements in two steps, for all threads to share."""
-    return rebuild(graph, lambda node: _in_two(node) or node)
-
-
-def _in_two(node: Node) -> Node | None:
-    primitive, build = node.primitive, Build(node.source)
-    if not isinstance(primitive, Reduce) or node.inputs[0].size < LONG:
-        return None
-    pattern = reduce_pattern(node)
-    vectors = 1 if pattern[-1][1] else COLUMNS
-    if outer_size(pattern) >= FEW * vectors:
-        return None
-    sizes = [n for n, _ in pattern]
-    reduced = [axis for axis, (_, inner) in enumerate(pattern) if inner]
-    cut = max(reduced, key=lambda axis: sizes[axis])
-    parts = next((p for p in range(MOST_BLOCKS, 1, -1) if sizes[cut] % p == 0), 0)
-    if not parts:
-        return None
-    shape = (*sizes[:cut], parts, sizes[cut] // parts, *sizes[cut + 1 :])
-    x = build.reshape(node.inputs[0], shape)
-    axes = [axis + (axis >= cut) for axis in reduced]
-    first = build.reduce(primitive.fn, x, axes)
-    kept = sum(axis not in axes for axis in range(cut))
-    return build.reshape(build.reduce(primitive.fn, first, (kept,)), node.shape)

@@ -18,6 +18,9 @@ from needle.compiler.primitives import Random
 SLACK = 1.25
 """How many more bytes may be read, since a value that is not kept need not be written either."""
 
+SLOW = HEAVY | {"div", "reciprocal", "rsqrt", "sqrt"}
+"""Functions that take longer than a load, where a column's value is computed again in each row."""
+
 MOST_RECOMPUTED = 12
 """Nodes computed again in place of one load."""
 
@@ -28,6 +31,7 @@ class Recipe(NamedTuple):
     leaves: frozenset[Node]
     nodes: frozenset[Node]
     heavy: bool
+    slow: bool
 
 
 class _Keeper:
@@ -79,7 +83,8 @@ class _Keeper:
             return None
         leaves: set[Node] = set()
         nodes = {node}
-        heavy = node.primitive.name in HEAVY
+        fn = node.primitive.name
+        heavy, slow = fn in HEAVY, fn in SLOW
         for source, _, _ in self.edges[node]:
             recipe = self.recipes.get(source)
             if recipe is None or self._dear(source, recipe):
@@ -87,10 +92,10 @@ class _Keeper:
             else:
                 leaves |= recipe.leaves
                 nodes |= recipe.nodes
-                heavy |= recipe.heavy
+                heavy, slow = heavy | recipe.heavy, slow | recipe.slow
         if len(nodes) > MOST_RECOMPUTED or len(leaves) > MOST_RECOMPUTED:
             return None
-        return Recipe(frozenset(leaves), frozenset(nodes), heavy)
+        return Recipe(frozenset(leaves), frozenset(nodes), heavy, slow)
 
     def _dear(self, node: Node, recipe: Recipe) -> bool:
         """Whether keeping a value takes less memory than keeping what it is made of."""
@@ -100,8 +105,8 @@ class _Keeper:
         """Whether a reader should compute a value rather than load it."""
         read = self.reads[reader]
         extra = _bytes(recipe.leaves - read)
-        if node.size * 16 <= reader.size and extra <= reader.size * 2:
-            return True
+        if node.size * 16 <= reader.size and (recipe.slow or extra <= reader.size * 2):
+            return node.size == 1 or not recipe.slow
         return not recipe.heavy and extra <= SLACK * _bytes([node])
 
 

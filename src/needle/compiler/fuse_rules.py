@@ -29,6 +29,7 @@ from needle.compiler.primitives import (
     Gather,
     Input,
     Iota,
+    Permute,
     Random,
     Reduce,
     Reshape,
@@ -151,7 +152,7 @@ def total_size(pattern: Pattern) -> int:
 
 def edges(node: Node) -> Iterator[Edge]:
     """What a node reads, views skipped; literals and counters are left out."""
-    for x in node.inputs:
+    for x in [node] if is_view(node) else node.inputs:
         yield from _edge(x)
 
 
@@ -233,18 +234,13 @@ def _suffix_products(sizes: Iterable[int]) -> list[int]:
 
 
 def shapes_of(nodes: Iterable[Node]) -> set[Shape]:
-    """The shapes of nodes and of the views through which they read."""
+    """The shapes of nodes and of the views through which they read, as far as the order is one."""
     shapes: set[Shape] = set()
     for node in nodes:
         shapes.add(node.shape)
-        for x in node.inputs:
+        for x in () if isinstance(node.primitive, Permute) else node.inputs:
             shapes.add(x.shape)
-            while is_view(x):
+            while is_view(x) and not isinstance(x.primitive, Permute):
                 (x,) = x.inputs
                 shapes.add(x.shape)
     return shapes
-
-
-def parallel(pattern: Pattern) -> bool:
-    """Whether a reduction leaves enough outer positions to keep all threads busy."""
-    return outer_size(pattern) >= 32 or total_size(pattern) <= 1 << 15

@@ -17,6 +17,7 @@ from needle.compiler.emit import Builder
 from needle.compiler.emit_values import Value
 from needle.compiler.lower_elementwise import Place, write
 from needle.compiler.lower_phases import Phases
+from needle.compiler.lower_reduce import State
 from needle.compiler.lower_layout import Layout, layout
 from needle.compiler.lower_instruction import Nest, Store
 from needle.compiler.target import ITEM_BYTES, Target
@@ -217,12 +218,13 @@ class NestWriter:
             lower_reduce.start(self.b, i, self.nest.instructions[i.args[0]].dtype, self.plan.width)
             for i in (self.nest.instructions[r] for r in reductions)
         ]
-        flat = [v for state in states for v in state]
-        flat = list(self._loops(place, 0, needed, reductions, stores, flat))
-        for r, state in zip(reductions, _regrouped(flat, states), strict=True):
+        first = [v for state in states for v in state] * self.plan.turns
+        flat = self._loops(place, 0, needed, reductions, stores, first)
+        for k, r in enumerate(reductions):
             instruction = self.nest.instructions[r]
             across = self.plan.width > 1 and not self.vectors[r]
-            place.values[r] = lower_reduce.finish(self.b, instruction, state, across)
+            turns = [group[k] for group in self._grouped(reductions, flat)]
+            place.values[r] = lower_reduce.finish(self.b, instruction, turns, across)
         place.saved |= self.saved.keys() & set(needed)
 
     def _loops(
@@ -234,35 +236,37 @@ class NestWriter:
         stores: list[Store],
         carried: Sequence[Value],
     ) -> tuple[Value, ...]:
-        if level == len(self.sweeps):
-            return self._turn(place, reductions, stores, carried)
-        axis = self.sweeps[level]
+        axis, last = self.sweeps[level], level == len(self.sweeps) - 1
+        vector = axis == self.plan.vector
+        turns = self.plan.turns if last else 1
 
         def body(index: Value, mask: int | None, *values: Value) -> tuple[Value, ...]:
-            inside = place.at(axis, index, mask if axis == self.plan.vector else place.mask)
-            self.emit(inside, needed, 2 + level)
-            return self._loops(inside, level + 1, needed, reductions, stores, values)
+            groups = self._grouped(reductions, values)
+            for turn in range(turns if mask is None or vector else mask):
+                inside = place.at(axis, index + turn, mask if vector else place.mask)
+                self.emit(inside, needed, 2 + level)
+                if not last:
+                    return self._loops(inside, level + 1, needed, reductions, stores, values)
+                for store in stores:
+                    inside.store(store)
+                groups[turn] = [
+                    lower_reduce.step(inside, self.nest.instructions[r], state)
+                    for r, state in zip(reductions, groups[turn], strict=True)
+                ]
+            return tuple(v for group in groups for state in group for v in state)
 
-        width = self.plan.width if axis == self.plan.vector else 1
+        width = self.plan.width if vector else turns
         return self.b.sweep(self.nest.space[axis], width, body, carried)
 
-    def _turn(
-        self, place: Place, reductions: list[int], stores: list[Store], carried: Sequence[Value]
-    ) -> tuple[Value, ...]:
-        """One position of a sweep: stores, and one more term for each reduction."""
-        for store in stores:
-            place.store(store)
-        result: list[Value] = []
-        for r, state in zip(reductions, self._grouped(reductions, carried), strict=True):
-            instruction = self.nest.instructions[r]
-            result += lower_reduce.step(place, instruction, state)
-        return tuple(result)
-
-    def _grouped(self, reductions: list[int], carried: Sequence[Value]) -> list[tuple[Value, ...]]:
+    def _grouped(self, reductions: list[int], carried: Sequence[Value]) -> list[list[State]]:
+        """Flat values as the states of all reductions, once for each turn."""
         values = iter(carried)
         return [
-            tuple(next(values) for _ in range(lower_reduce.parts(self.nest.instructions[r])))
-            for r in reductions
+            [
+                tuple(next(values) for _ in range(lower_reduce.parts(self.nest.instructions[r])))
+                for r in reductions
+            ]
+            for _ in range(self.plan.turns)
         ]
 
     def _operand(self, reduction: int) -> int:
@@ -295,10 +299,3 @@ class NestWriter:
             return self.b.load(memory, at, dtype, self.plan.width)
         self.b.store(value, memory, at)
         return value
-
-
-def _regrouped(
-    flat: Sequence[Value], states: Sequence[tuple[Value, ...]]
-) -> list[tuple[Value, ...]]:
-    values = iter(flat)
-    return [tuple(next(values) for _ in state) for state in states]

@@ -6,7 +6,9 @@ argmin carry the best value and its position. Lanes are joined in a fixed order 
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -15,6 +17,8 @@ from needle.compiler.emit import Builder
 from needle.compiler.emit_values import Value, is_float
 from needle.compiler.lower_elementwise import COMBINE, Place
 from needle.compiler.lower_instruction import Instruction
+
+State = tuple[Value, ...]
 
 
 def parts(i: Instruction) -> int:
@@ -35,7 +39,7 @@ def neutral(fn: str, dtype: str) -> float | int:
     return int(limits.max if largest else limits.min)
 
 
-def start(b: Builder, i: Instruction, operand: str, width: int) -> tuple[Value, ...]:
+def start(b: Builder, i: Instruction, operand: str, width: int) -> State:
     """The state before the first term; `operand` is the dtype of what is reduced."""
     value = b.const(neutral(str(i.attribute), operand), operand, width)
     if i.op == "arg":
@@ -43,7 +47,7 @@ def start(b: Builder, i: Instruction, operand: str, width: int) -> tuple[Value, 
     return (value,)
 
 
-def step(place: Place, i: Instruction, state: tuple[Value, ...]) -> tuple[Value, ...]:
+def step(place: Place, i: Instruction, state: State) -> State:
     """The state after the term at `place`; lanes off the mask stay as they are."""
     b, term = place.b, b_splat(place, i.args[0])
     if i.op == "arg":
@@ -61,29 +65,32 @@ def b_splat(place: Place, number: int) -> Value:
     return place.b.splat(place.values[number], place.width)
 
 
-def finish(b: Builder, i: Instruction, state: tuple[Value, ...], across: bool) -> Value:
-    """The result; `across` joins the lanes, upper half to lower half until one is left."""
-    if i.op != "arg":
-        fn = COMBINE[str(i.attribute)]
-        joined = state[0]
-        if across:
-            joined = b.reduce(lambda x, y: emit_numpy.apply(b, fn, x, y), joined)
-        return joined
+def finish(b: Builder, i: Instruction, turns: Sequence[State], across: bool) -> Value:
+    """The result of the states of several turns.
+
+    `across` joins the lanes, upper half to lower half until one is left.
+    """
+    state = functools.reduce(lambda x, y: _joined(b, i, x, y), turns)
     while across and state[0].width > 1:
         half = state[0].width // 2
-        low = tuple(b.extract(v, 0, half) for v in state)
-        high = tuple(b.extract(v, half, half) for v in state)
-        state = _better(b, str(i.attribute), low, high, None)
-    return state[1]
+        low, high = ([b.extract(v, at, half) for v in state] for at in (0, half))
+        state = _joined(b, i, tuple(low), tuple(high))
+    return state[-1]
+
+
+def _joined(b: Builder, i: Instruction, x: State, y: State) -> State:
+    if i.op == "arg":
+        return _better(b, str(i.attribute), x, y, None)
+    return (emit_numpy.apply(b, COMBINE[str(i.attribute)], x[0], y[0]),)
 
 
 def _better(
     b: Builder,
     fn: str,
-    best: tuple[Value, ...],
-    other: tuple[Value, ...],
+    best: State,
+    other: State,
     place: Place | None,
-) -> tuple[Value, ...]:
+) -> State:
     """The better of two (value, position) pairs; NaN is best, then the lower position."""
     (x, i), (y, j) = best, other
     better = b.compare("gt" if fn == "argmax" else "lt", y, x)

@@ -51,7 +51,10 @@ def _common_shape(shapes: Sequence[Shape]) -> Shape:
 
 
 def move_after_elementwise(p: Primitive, node: Node, make: Rewriter) -> Node | None:
-    """f(reshape a, reshape b) -> reshape f(a, b), for equal reshapes or permutes."""
+    """f(reshape a, reshape b) -> reshape f(a, b), for equal reshapes or permutes.
+
+    Literals follow any of them, and what is repeated follows a permute.
+    """
     moved = [x for x in node.inputs if isinstance(x.primitive, Reshape | Permute)]
     if not moved:
         return None
@@ -64,6 +67,10 @@ def move_after_elementwise(p: Primitive, node: Node, make: Rewriter) -> Node | N
             inputs.append(x.inputs[0])
         elif isinstance(x.primitive, Broadcast) and x.inputs[0].shape == ():
             inputs.append(make.broadcast(x.inputs[0], source.shape))
+        elif isinstance(x.primitive, Broadcast) and isinstance(first, Permute):
+            inputs.append(
+                make.permute(x, sorted(range(len(first.axes)), key=first.axes.__getitem__))
+            )
         else:
             return None
     return make(first, make(p, *inputs))
