@@ -163,3 +163,21 @@ def test_blocks_of_convolution_norm_and_relu_agree_with_eager():
     eager = [t.numpy() for t in step(x, weights)]
     for c, e in zip(compiled, eager, strict=True):
         assert abs(c - e).max() <= 1e-4 * abs(e).max()
+
+
+def test_channels_second_cost_no_kernel():
+    x, weights = tensors(2)
+
+    def loss(x, layout):
+        for weight, _, _ in weights:
+            x = ndl.ops.relu(ndl.ops.conv(x, weight, layout=layout))
+        return x
+
+    kernels = {}
+    for layout, order in (("NHWC", (0, 1, 2, 3)), ("NCHW", (0, 3, 1, 2))):
+        step = ndl.jit(lambda x, layout=layout: loss(x, layout))
+        y = step(ndl.Tensor(x.numpy().transpose(order)))
+        expected = loss(x, "NHWC").numpy().transpose(order)
+        assert abs(y.numpy() - expected).max() <= 1e-5 * abs(expected).max()
+        kernels[layout] = len(compile_graph(simplify(step.graph)).steps)
+    assert kernels == {"NHWC": 2, "NCHW": 3}  # the result is turned around

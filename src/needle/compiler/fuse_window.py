@@ -31,12 +31,13 @@ class Pair(NamedTuple):
 
 
 class Geometry(NamedTuple):
-    """Windows of images (images, height, width, channels), with zeros around them.
+    """Windows of images, with zeros around them.
 
-    `low` zeros come first, up to `padded` pixels; `out` windows of `size` pixels that lie
-    `dilation` apart begin every `stride` pixels.
+    `axes` are those of images, height, width and channels. `low` zeros come first, up to `padded`
+    pixels; `out` windows of `size` pixels that lie `dilation` apart begin every `stride` pixels.
     """
 
+    axes: tuple[int, int, int, int]
     images: int
     source: Pair
     channels: int
@@ -58,35 +59,38 @@ def windowed(node: Node) -> tuple[Node, Geometry] | None:
     if not isinstance(product, MatMul) or product.transpose_b:
         return None
     view = storage(node.inputs[0])
-    ordered = isinstance(view.primitive, Permute) and view.primitive.axes == (0, 1, 2, 4, 5, 3)
-    view = view.inputs[0] if ordered else view
-    if not isinstance(view.primitive, Windows) or view.primitive.axes != (1, 2):
+    order: tuple[int, ...] = tuple(range(6))
+    if isinstance(view.primitive, Permute):
+        order, (view,) = view.primitive.axes, view.inputs
+    p = view.primitive
+    if not isinstance(p, Windows) or len(order) != len(view.shape) or len(p.axes) != 2:
         return None
-    if len(view.shape) != 6:
-        return None
-    images, height, width, channels, *size = view.shape
-    if not ordered and channels > 1 and math.prod(size) > 1:
+    channel = ({1, 2, 3} - {*p.axes}).pop()
+    axes, (height, width) = (0, *p.axes, channel), (view.shape[axis] for axis in p.axes)
+    images, channels, size = view.shape[0], view.shape[channel], view.shape[4:]
+    unit = {axis for axis, n in enumerate(view.shape) if n == 1}
+    if [a for a in order if a not in unit] != [
+        a for a in (0, *p.axes, 4, 5, channel) if a not in unit
+    ] or 0 in p.axes:
         return None
     parts = math.prod(node.shape[:-2])
     if node.inputs[0].shape[-1] != math.prod(size) * channels or images % parts:
         return None
     if parts > 1 and not product.transpose_a:
         return None
-    x, low = _inside(view.inputs[0])
-    p, padded = view.primitive, view.inputs[0].shape
-    return x, Geometry(
-        images, Pair(*x.shape[1:3]), channels, low, Pair(*padded[1:3]), Pair(height, width),
-        Pair(*size), Pair(*p.strides), Pair(*p.dilations),
-    )  # fmt: skip
+    x, low = _inside(view.inputs[0], p.axes)
+    source, padded = (Pair(*(y.shape[axis] for axis in p.axes)) for y in (x, view.inputs[0]))
+    return x, Geometry(axes, images, source, channels, low, padded, Pair(height, width),
+                       Pair(*size), Pair(*p.strides), Pair(*p.dilations))  # fmt: skip
 
 
-def _inside(x: Node) -> tuple[Node, Pair]:
+def _inside(x: Node, axes: tuple[int, ...]) -> tuple[Node, Pair]:
     """What is padded with zeros around each image, and how much comes first."""
     pad = x.primitive
     if not isinstance(pad, Pad) or any(pad.interior) or pad.value != 0:
         return x, Pair(0, 0)
-    around = (pad.low[0], pad.low[3], pad.high[0], pad.high[3])
-    return (x, Pair(0, 0)) if any(around) else (x.inputs[0], Pair(*pad.low[1:3]))
+    elsewhere = any(pad.low[a] or pad.high[a] for a in range(len(x.shape)) if a not in axes)
+    return (x, Pair(0, 0)) if elsewhere else (x.inputs[0], Pair(*(pad.low[a] for a in axes)))
 
 
 def is_gradient(node: Node) -> bool:

@@ -117,7 +117,9 @@ def _fill(
     scheduler = Scheduler(space, (False,) * 4 + (True,), memory, site)
     band = Node(Copy(images.shape), (images,), images.shape, images.dtype)
     scheduler.parameter(band)
-    index = split(scheduler.position(None), images.shape, space, scheduler.divide)
+    shape = (g.images, *g.source, g.channels)
+    place = split(scheduler.position(None), shape, space, scheduler.divide)
+    index = tuple(place[g.axes.index(axis)] for axis in range(4))
     value = scheduler.value(images, index)
     scheduler.stores.append(Store(value, 0, Affine(0, (*plan.strides, 0, 1))))
     nest, offsets = anchored(scheduler.finish())
@@ -163,7 +165,8 @@ class _Band:
         """The writer of the nest and the place outside its loops, with all that is known there."""
         b, plan = self.b, self.plan
         width = 1
-        while width < plan.chunk and width < 2 * plan.lanes:
+        apart = plan.geometry.axes[3] != 3  # gathering few channels takes longer than one by one
+        while width < plan.chunk and width < 2 * plan.lanes and (not apart or plan.chunk > 8):
             width *= 2
         layout = Layout(4, width, (False,) * 4 + (True,), 1, 1)
         pointers = [origin, *self.pointers]

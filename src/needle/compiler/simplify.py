@@ -15,6 +15,7 @@ from needle.compiler import simplify_join as join
 from needle.compiler import simplify_matmul as matmul
 from needle.compiler import simplify_movement as movement
 from needle.compiler import simplify_sums as sums
+from needle.compiler import simplify_window as window
 from needle.compiler.graph import Graph, Node
 from needle.compiler.simplify_rewriter import Rewriter, Rule
 
@@ -53,14 +54,16 @@ RULES: Mapping[type[p.Primitive], Sequence[Rule]] = {
         movement.slice_of_broadcast,
         movement.slice_of_concat,
         movement.slice_of_pad,
+        window.view_of_permute,
     ),
     p.Concat: (
         movement.flatten_concat,
         movement.concat_of_slices,
         movement.concat_of_reshapes,
     ),
-    p.Flip: (movement.compose_flips,),
-    p.Pad: (movement.pad_nothing,),
+    p.Flip: (movement.compose_flips, window.view_of_permute),
+    p.Pad: (movement.pad_nothing, window.view_of_permute),
+    p.Windows: (window.view_of_permute,),
     p.Reduce: (
         sums.reduce_nothing,
         sums.reduce_of_reduce,
