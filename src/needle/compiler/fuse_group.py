@@ -74,10 +74,10 @@ class Groups:
         self.home[node] = group
         self.edges[node] = reads
         before = 0
-        for source, _, _ in reads:
+        for source, kind, _ in reads:
             readers = self.readers.setdefault(source, [])
-            if not readers or readers[-1] is not group:
-                readers.append(group)
+            if kind != "free" and (not readers or readers[-1] is not group):
+                readers.append(group)  # the loops of others have another order
             other = self.home.get(source)
             if other is not None and other is not group:
                 before |= other.before | other.bits
