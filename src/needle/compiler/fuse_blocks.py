@@ -23,8 +23,8 @@ from needle.compiler.primitives import Binary, Reduce
 LONG, FEW, COLUMNS = 1 << 16, 4, 64
 """Reductions of so many elements to so few rows, or columns of 64, are made in two steps."""
 
-MOST_ROWS = 512
-"""Rows of a matrix whose columns are summed at once: more do not stay in the cache."""
+MOST_ROWS, MOST_ELEMENTS = 511, 1 << 18
+"""Matrices with more of both do not stay in the cache while whole columns of them are summed."""
 
 MOST_BLOCKS, BLOCK_BYTES, BLOCK_COLUMNS = 64, 1 << 16, 128
 """Blocks of a reduction, at most; bytes of the columns of a block that are swept at once."""
@@ -75,7 +75,8 @@ def _cut(node: Node) -> _Cut | None:
 def tall(pattern: Pattern) -> bool:
     """Whether columns are summed that are too long for the cache."""
     rows = total_size(pattern) // max(outer_size(pattern), 1)
-    return bool(pattern) and not pattern[-1][1] and rows > MOST_ROWS
+    large = rows > MOST_ROWS and total_size(pattern) > MOST_ELEMENTS
+    return large and not pattern[-1][1]
 
 
 class _Centred(NamedTuple):
