@@ -1,5 +1,6 @@
 """What `needle.jit` promises about composition and control, row by row."""
 
+import re
 import subprocess
 import sys
 import threading
@@ -297,6 +298,7 @@ def test_graph_and_llvm_ir_can_be_looked_at():
     assert "define" in f.llvm_ir
     report = f.explain()
     assert "exp" in report and "traced: 1" in report
+    assert re.search(r"fused: 1\n  <lambda>\(float32\[5, 3\]\): \d nodes in 1 kernels", report)
 
 
 def test_lazy_mode_inside_a_trace(jit, monkeypatch):

@@ -1,6 +1,8 @@
 """What `needle.jit` promises about arguments, results and random numbers, row by row."""
 
+import linecache
 import random as python_random
+import re
 import warnings
 
 import numpy as np
@@ -155,8 +157,9 @@ def test_a_warning_names_the_value_that_keeps_changing(jit):
     config["power"] = 8
     with pytest.warns(
         UserWarning, match=r"traced 8 more times, 8 of them because of config\['power'\]"
-    ):
+    ) as warned:
         f(x)
+    assert warned[0].filename == __file__  # at the line of the call
     config["power"] = 9
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -207,13 +210,52 @@ def test_a_mask_written_inside_is_not_known(jit):
         jit(f)(ndl.Tensor(X[0]))
 
 
-def test_frozen_constants_are_listed_with_their_line(jit):
-    generator = np.random.default_rng(0)
-    f = jit(lambda x: x * generator.random(4))
+class Sampler:
+    def __init__(self):
+        self.draws = np.random.RandomState(0)
+
+
+@pytest.mark.parametrize("scalar", [False, True])
+def test_frozen_constants_are_listed_with_their_line(jit, scalar):
+    generator, sampler = np.random.default_rng(0), Sampler()
+
+    def f(x):
+        y = x * (generator.random() if scalar else generator.random(4))
+        return y + sampler.draws.rand()
+
+    compiled = jit(f)
+    with np.errstate(all="ignore"):
+        compiled(ndl.Tensor(X[0])), compiled(ndl.Tensor(X[:2])), compiled(ndl.Tensor(X[0]))
+    first = f.__code__.co_firstlineno
+    lines = compiled.history.notes["frozen"]
+    wanted = [
+        rf"drawn from generator, before `.*` at .*test_jit_semantics_inputs\.py:{first + 1}",
+        rf"drawn from sampler\.draws, before `.*` at .*test_jit_semantics_inputs\.py:{first + 2}",
+        *([] if scalar else [rf"float64\[4\] at .*test_jit_semantics_inputs\.py:{first + 1}"]),
+    ]
+    assert len(lines) == len(wanted)  # each once, though two programs have it
+    for pattern, line in zip(wanted, lines, strict=True):
+        assert re.fullmatch(pattern, line)
+    if compiled.compile is not jit_native.interpret:
+        assert lines[0] in compiled.explain()
+
+
+def test_draws_of_the_users_generators_go_on_as_in_the_eager_run(jit):
+    def run(wrap):
+        generator = np.random.default_rng(0)
+        f = wrap(lambda x: x * generator.random())
+        return f(ndl.Tensor([1.0])).item(), generator.random()
+
+    assert run(jit) == run(lambda f: f)
+
+
+def test_what_is_read_by_reference_is_not_listed_as_frozen(jit):
+    class Foreign:
+        table = np.full(4, 2.5) * np.arange(4)
+
+    f = jit(lambda x: x * Foreign.table)
     f(ndl.Tensor(X[0]))
-    (line,) = f.history.notes["frozen"]
-    assert "float64[4] at" in line and "test_jit_semantics_inputs.py" in line
-    assert line in f.explain()
+    assert "frozen" not in f.history.notes
 
 
 # ---- modes and shapes
@@ -329,6 +371,16 @@ def test_uses_of_values_are_errors_at_the_users_line(jit, use, what):
         TraceError, match=f"(?s){what}.*traced.*test_jit_semantics_inputs.*debug_print"
     ):
         jit(use)(ndl.Tensor(X))
+
+
+def test_the_line_of_a_notebook_cell_is_shown(jit):
+    name, text = "<ipython-input-7-cell>", "def f(x):\n    y = x * 2\n    return float(y)\n"
+    linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
+    space = {}
+    exec(compile(text, name, "exec"), space)
+    with pytest.raises(TraceError, match=r"<ipython-input-7-cell>:3: return float\(y\)"):
+        jit(space["f"])(ndl.Tensor([1.0]))
+    del linecache.cache[name]
 
 
 def test_print_shows_what_is_known(jit, capsys):

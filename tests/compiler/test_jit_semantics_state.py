@@ -2,6 +2,9 @@
 
 import gc
 import weakref
+from collections import deque
+from queue import SimpleQueue
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,7 +12,7 @@ import pytest
 import needle as ndl
 from needle import init, nn, ops, optim
 from needle.compiler import jit_native
-from needle.compiler.memory import address
+from needle.compiler.memory import address, aligned
 from needle.errors import IndexRangeError, TraceError
 from tests.compiler.compiled import count
 
@@ -287,8 +290,11 @@ def test_float_fixes_the_value_and_warns_at_the_third_retrace(jit):
         opt.lr = rate
         assert f(x).item() == rate
     opt.lr = 0.0625
-    with pytest.warns(UserWarning, match=r"float\(\).*test_jit_semantics_state.py.*np\.cos"):
+    with pytest.warns(
+        UserWarning, match=r"float\(\).*test_jit_semantics_state.py.*np\.cos"
+    ) as warned:
         assert f(x).item() == 0.0625
+    assert warned[0].filename == __file__  # at the line of the call
 
 
 def test_numpy_functions_on_numbers_are_recorded(jit):
@@ -346,17 +352,104 @@ def test_nonlocal_is_an_error(jit):
     assert total == 0
 
 
-def test_a_value_that_escapes_into_a_foreign_object_is_poisoned(jit):
-    class Foreign:
-        kept = None
+class Plain:
+    count = 0
+
+    def __init__(self):
+        self.last, self.table, self.opt = None, {"a": [1]}, None
+
+
+def write_set(things, x):
+    things["set"].add(3)
+
+
+def write_deque(things, x):
+    things["deque"].append(x)
+
+
+def write_attribute(things, x):
+    things["plain"].count += 1
+
+
+def write_tensor(things, x):
+    things["plain"].last = x * 2
+
+
+def write_deep(things, x):
+    things["plain"].table["a"][0] = 5
+
+
+def write_namespace(things, x):
+    things["space"].step = 2
+
+
+def write_optimizer(things, x):
+    things["plain"].opt.t += 1
+
+
+@pytest.mark.parametrize(
+    ("write", "text"),
+    [
+        (write_set, r"things\['set'\] from a set of 1 to a set of 2"),
+        (write_deque, r"things\['deque'\] from a deque of 1 to a deque of 2"),
+        (write_attribute, r"things\['plain'\]\.count from nothing to 1"),
+        (write_tensor, r"things\['plain'\]\.last from None to needle\.Tensor\(.*\)"),
+        (write_deep, r"things\['plain'\]\.table\['a'\]\[0\] from 1 to 5"),
+        (write_namespace, r"things\['space'\]\.step from 1 to 2"),
+        (write_optimizer, r"things\['plain'\]\.opt\.t from 0 to 1"),
+    ],
+)
+def test_writes_to_what_is_not_reachable_are_errors_that_name_the_slot(jit, write, text):
+    plain = Plain()
+    plain.opt = optim.Adam([nn.Parameter(init.ones(2))])
+    things = {
+        "set": {1}, "deque": deque([1], maxlen=2), "plain": plain, "space": SimpleNamespace(step=1),
+    }  # fmt: skip
 
     def f(x):
-        Foreign.kept = x * 2
+        write(things, x)
+        return x
+
+    with pytest.raises(TraceError, match=rf"changes {text}: .*change it outside"):
+        jit(f)(ndl.Tensor([1.0]))
+    assert things["set"] == {1} and [*things["deque"]] == [1] and things["deque"].maxlen == 2
+    assert vars(plain) == {"last": None, "table": {"a": [1]}, "opt": plain.opt}
+    assert things["space"].step == 1 and plain.opt.t == 0
+
+
+def test_reading_sets_deques_and_plain_objects_is_no_reason_to_trace_again(jit):
+    plain, recent = Plain(), deque([1.0])
+    f = jit(lambda x: x * recent[0] if plain.count == 0 else x)
+    f(ndl.Tensor([1.0]))
+    recent.append(2.0)
+    plain.last = 7
+    f(ndl.Tensor([1.0]))
+    assert count(f) == 1
+
+
+def test_slots_of_a_compiled_method_are_those_of_self(jit):
+    class Agent:
+        def __init__(self):
+            self.n = 0
+
+        def go(self, x):
+            self.n += 1
+            return x
+
+    with pytest.raises(TraceError, match=r"changes self\.n from 0 to 1"):
+        jit(Agent().go)(ndl.Tensor([1.0]))
+
+
+def test_a_value_that_escapes_where_nobody_looks_is_poisoned(jit):
+    foreign = SimpleQueue()
+
+    def f(x):
+        foreign.put(x * 2)
         return x
 
     jit(f)(ndl.Tensor([1.0]))
-    with pytest.raises(TraceError, match=r"kept where.*return it|test_jit_semantics_state"):
-        Foreign.kept + 1
+    with pytest.raises(TraceError, match=r"test_jit_semantics_state.*kept where.*return it"):
+        foreign.get() + 1
 
 
 # ---- gradients
@@ -427,6 +520,25 @@ def test_snapshots_keep_their_values(jit):
         np.testing.assert_array_equal(a, b)
     assert len({loss.item() for loss in losses}) == 4
     assert not np.array_equal(weight.numpy(), kept[0].numpy())
+
+
+def test_an_array_put_in_between_and_held_keeps_its_values(jit):
+    p = nn.Parameter(init.ones(64))
+    opt = optim.SGD([p], lr=1.0)
+
+    @jit
+    def step():
+        opt.reset_grad()
+        p.sum().backward()
+        opt.step()
+
+    step(), step()
+    for k in range(3):
+        held = aligned((64,), "float32")
+        held[:] = k
+        p.cached_data = held
+        step()
+        assert set(held.tolist()) == {k} and set(p.tolist()) == {k - 1}
 
 
 # ---- exceptions

@@ -25,7 +25,8 @@ from needle.compiler import jit_check, jit_native, signature
 from needle.compiler.graph import Graph
 from needle.compiler.jit_call import GuardError, Variant
 from needle.compiler.jit_history import History
-from needle.compiler.jit_trace import StepTracer, trace
+from needle.compiler.jit_trace import trace
+from needle.compiler.jit_tracer import StepTracer
 from needle.compiler.state import State, discover
 from needle.compiler.state_holders import OWN
 from needle.compiler.trace import TracedArray

@@ -12,7 +12,7 @@ from needle.backend import random
 from needle.compiler import check, philox, plan, signature
 from needle.compiler.simplify import simplify
 from needle.compiler.state import State
-from needle.compiler.state_holders import restore
+from needle.compiler.state_holders import restore, slots
 from needle.errors import CheckError, NeedleError
 
 
@@ -21,7 +21,7 @@ class Snapshot:
 
     def __init__(self, state: State, leaves: list[Any], foreign: list[Any] = ()) -> None:  # type: ignore[assignment]
         self.state = state
-        self.held = [dict(holder.items()) for holder in state.holders]
+        self.held = slots(state.holders)
         values = [*state.tensors, *foreign, *leaves]
         self.tensors = [(x, x._data, x._grad) for x in values if hasattr(x, "_data")]
         arrays = [a for a in leaves if isinstance(a, np.ndarray)]
@@ -32,7 +32,7 @@ class Snapshot:
 
     def restore(self) -> None:
         """Put everything back."""
-        restore(self.state, self.held)
+        restore(self.state.holders, self.held)
         for value, data, grad in self.tensors:
             value._data, value._grad = data, grad
         for array, values in self.arrays:

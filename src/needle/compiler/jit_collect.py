@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -14,18 +15,14 @@ from needle.autograd.value import TensorTuple, Value
 from needle.compiler import signature
 from needle.compiler.graph import topological
 from needle.compiler.interpret import evaluate
+from needle.compiler.jit_origins import OutGrad
+from needle.compiler.jit_tracer import StepTracer
 from needle.compiler.primitives import Input, Random
-from needle.compiler.state_holders import Holder
+from needle.compiler.state_holders import Holder, Members
 from needle.compiler.trace import TracedArray
 from needle.compiler.trace_operand import lift
 from needle.compiler.trace_number import TracedNumber
 from needle.errors import TraceError
-
-
-from needle.compiler.jit_origins import OutGrad
-
-if TYPE_CHECKING:
-    from needle.compiler.jit_trace import StepTracer
 
 
 def collect(tracer: StepTracer, held: list[dict[Any, Any]], result: Any) -> None:
@@ -154,11 +151,10 @@ def _collect_slots(tracer: StepTracer, held: list[dict[Any, Any]]) -> None:
     state, lifted = tracer.state, tracer.lifted
     for number, (holder, before) in enumerate(zip(state.holders, held, strict=True)):
         now = dict(holder.items())
-        if isinstance(holder.target, list) and len(now) != len(before):
-            _refuse(holder, "", _Size(len(before)), _Size(len(now)))
+        _refuse_other_length(holder, before, now)
         for key, old in before.items():
             if key not in now:
-                _refuse(holder, key, old, "nothing")
+                _refuse(holder, key, old, NOTHING)
             placed = lifted.get((number, key), tracer.holders.get((number, key), old))
             if now[key] is not placed:
                 _slot(tracer, number, key, old, now[key])
@@ -179,9 +175,7 @@ def _slot(tracer: StepTracer, number: int, key: Any, old: Any, new: Any) -> None
     elif old is None and _is_array_like(new):
         tracer.trace.made_inside.append(holder.slot(key))
         _write_slot(tracer, number, key, new, None)
-    elif type(old) is type(new) and isinstance(old, int | float | str | bytes) and old == new:
-        return
-    else:
+    elif not _equal(old, new):
         _refuse(holder, key, old, new)
 
 
@@ -201,18 +195,45 @@ def _write_slot(tracer: StepTracer, number: int, key: Any, new: Any, tied: Any) 
     trace.slots.append((number, key, build, count if single else None))
 
 
-def _refuse(holder: Holder, key: Any, old: Any, new: Any) -> None:
+def refuse_changes(holders: list[Holder], held: list[dict[Any, Any]]) -> None:
+    """Raise TraceError where slots of objects that are not reachable changed."""
+    for holder, before in zip(holders, held, strict=True):
+        now = dict(holder.items())
+        _refuse_other_length(holder, before, now)
+        for key in (*before, *now):
+            old, new = before.get(key, NOTHING), now.get(key, NOTHING)
+            if old is not new and not _equal(old, new):
+                _refuse(holder, key, old, new, ", or make the object an argument of the function")
+
+
+def _refuse_other_length(holder: Holder, before: dict[Any, Any], now: dict[Any, Any]) -> None:
+    target = holder.target
+    if isinstance(target, list | deque | Members) and len(now) != len(before):
+        kind = "set" if isinstance(target, Members) else type(target).__name__
+        old, new = (f"a {kind} of {len(x)}" for x in (before, now))
+        _refuse(holder, "", _Words(old), _Words(new))
+
+
+def _equal(old: Any, new: Any) -> bool:
+    """Whether two values are plain and the same."""
+    return type(old) is type(new) and isinstance(old, int | float | str | bytes) and old == new
+
+
+def _refuse(holder: Holder, key: Any, old: Any, new: Any, hint: str = "") -> None:
     name = holder.label if key == "" else holder.slot(key)
     raise TraceError(
         f"a compiled function changes {name} from {_text(old)} to {_text(new)}: Python state other "
         "than Tensors, and numbers of optimizers and schedules, would change only while tracing; "
-        "return the value and change it outside"
+        f"return the value and change it outside{hint}"
     )
 
 
-class _Size(int):
-    def __repr__(self) -> str:
-        return f"a list of {int(self)}"
+class _Words(str):
+    __slots__ = ()
+    __repr__ = str.__str__
+
+
+NOTHING = _Words("nothing")
 
 
 def _text(x: Any) -> str:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections import Counter
 from typing import Any
 
 from needle.compiler import signature
 from needle.compiler.jit_program import ARRAY_GUARD, GRAD_GUARD, TYPE_GUARD
-from needle.compiler.jit_origins import DataOf
-from needle.compiler.trace_record import ArrayOrigin
+from needle.compiler.jit_origins import DataOf, Leaf
+from needle.compiler.trace_record import is_needles
 
 MANY_RETRACES = 8
 SAME_CAUSE = 3
@@ -29,8 +30,10 @@ class History:
         self._warned: set[str] = set()
 
     def note(self, title: str, text: str) -> None:
-        """Add a line for `explain`."""
-        self.notes.setdefault(title, []).append(text)
+        """Add a line for `explain`, once."""
+        lines = self.notes.setdefault(title, [])
+        if text not in lines or title == "retraced":
+            lines.append(text)
 
     @property
     def retraces(self) -> int:
@@ -72,7 +75,7 @@ class History:
             warnings.warn(
                 f"jit: {self.name} was traced {self.causes[cause]} more times because of {detail}; "
                 "compute with NumPy's functions (np.cos, np.sqrt, np.where) on the number instead",
-                stacklevel=5,
+                stacklevel=_level_of_user(),
             )
         elif self.retraces >= MANY_RETRACES and "many" not in self._warned:
             self._warned.add("many")
@@ -81,7 +84,7 @@ class History:
                 f"jit: {self.name} was traced {self.retraces} more times, {count} of them because "
                 f"of {most} (last: {detail}); pass the value as a float or an array to keep one "
                 "program",
-                stacklevel=5,
+                stacklevel=_level_of_user(),
             )
 
     def traced(self, variant: Any) -> None:
@@ -91,15 +94,19 @@ class History:
         if trace.made_inside:
             made = ", ".join(trace.made_inside)
             self.note("made inside", f"{made}: this program serves one call, the next traces again")
-        for node, origin in zip(trace.recorder.inputs, trace.recorder.origins, strict=True):
-            if isinstance(origin, ArrayOrigin):
-                where = f"{origin.source.file}:{origin.source.line}"
-                what = f"{node.dtype}{list(node.shape)}"
-                if trace.patterns.get(node) is None:
-                    self.note("frozen", f"{what} at {where} (read by reference)")
+        for text in trace.frozen:
+            self.note("frozen", text)
         for guard in trace.recorder.guards.values():
             source = guard.source
             self.note("guarded", f"{guard.why} at {source.file}:{source.line} ({guard.expected!r})")
+
+
+def _level_of_user() -> int:
+    """Return the stacklevel at which a warning points at the user's line."""
+    level, frame = 2, sys._getframe(2)  # of whoever called the one that warns
+    while frame.f_back is not None and is_needles(frame.f_code):
+        level, frame = level + 1, frame.f_back
+    return level
 
 
 def _guard_text(variant: Any, index: int) -> tuple[str, str]:
@@ -130,6 +137,11 @@ def report(history: History, variants: list[Any]) -> str:
     native = [v for v in variants if hasattr(v.executable, "program")]
     programs = [(v.executable, (), ()) for v in native]
     texts = [_inputs(v) for v in native]
+    notes["fused"] = [
+        f"{history.name}({text}): {len(v.graph.nodes())} nodes in "
+        f"{len(v.executable.program.steps)} kernels"
+        for text, v in zip(texts, native, strict=True)
+    ]
     return explain.explain(programs, explain.History(history.name, texts, notes))
 
 
@@ -137,6 +149,7 @@ def _inputs(variant: Any) -> str:
     own = [
         f"{node.dtype}{list(node.shape)}"
         for node, origin in zip(variant.graph.inputs, variant.wiring.origins, strict=True)
-        if isinstance(origin, DataOf) and origin.owner.kind == "argument"
+        if isinstance(origin, Leaf)
+        or (isinstance(origin, DataOf) and origin.owner.kind == "argument")
     ]
     return ", ".join(own)

@@ -86,6 +86,7 @@ class Trace:
     gradients: dict[int, Any] = field(default_factory=dict)
     patterns: dict[Node, Node | None] = field(default_factory=dict)  # of constant arrays
     made_inside: list[str] = field(default_factory=list)
+    frozen: list[str] = field(default_factory=list)  # what is the same at each call, and where
 
     def add(self, node: Node) -> int:
         """Add an output; return its position."""

@@ -129,6 +129,9 @@ def wire(trace: Trace, outputs: Sequence[Node], tied: dict[int, Node]) -> Wiring
         if isinstance(origin, ArrayOrigin) and node not in trace.patterns:
             mine = id(arrays[node]) in private
             trace.patterns[node] = _pattern(arrays[node]) if mine else None
+            if mine and trace.patterns[node] is None:
+                place = f"{origin.source.file}:{origin.source.line}"
+                trace.frozen.append(f"{node.dtype}{list(node.shape)} at {place}")
         plain = trace.patterns.get(node)
         if plain is None:
             assert isinstance(node.primitive, Input)

@@ -44,6 +44,7 @@ class State:
     fingerprint: tuple[Any, ...] = ()
     described: list[tuple[str, Any]] = field(default_factory=list)
     index: dict[int, int] = field(default_factory=dict)  # of a Tensor by id
+    others: list[tuple[str, Any]] = field(default_factory=list)  # objects not looked into
     switched: set[int] = field(default_factory=set)  # Tensors whose requires_grad may change
     stale: bool = True
 
@@ -103,7 +104,7 @@ def _whole(holder: Holder) -> bool:
 def discover(function: Callable[..., Any], roots: tuple[Any, ...] = ()) -> State:
     """Walk all that `function` and the objects in `roots` reach."""
     walk = _Walk()
-    walk.visit(function, getattr(function, "__name__", "function"), root=True)
+    walk.visit(function, getattr(function, "__name__", "self"), root=True)
     for root in roots:
         walk.visit(root, type(root).__name__.lower(), root=True)
     return walk.finish()
@@ -212,7 +213,7 @@ class _Walk:
                 self._function(value, label)
             return ("function", value.__code__)
         if isinstance(value, MethodType):
-            owner = label.rpartition(".")[0] or label
+            owner = label.rpartition(".")[0] or "self"
             function = self.visit(value.__func__, label, root)
             return ("method", function, self.visit(value.__self__, owner, root))
         if isinstance(value, functools.partial):
@@ -222,14 +223,15 @@ class _Walk:
         if compiled is not None:
             return ("compiled", self.visit(compiled, label, root=True))
         kind = type(value)
-        style = _style(value)
-        if style or (root and hasattr(value, "__dict__") and not isinstance(value, type)):
+        kind_of = style(value)
+        if kind_of or (root and hasattr(value, "__dict__") and not isinstance(value, type)):
             for function in _methods(kind):
                 self.visit(function, f"{label}.{function.__name__}")
             for base in kind.__mro__:
                 self._class(base)
-            holder = Holder(vars(value), label, "attribute", lifted=style == "lifted")
+            holder = Holder(vars(value), label, "attribute", lifted=kind_of == "lifted")
             return (kind, self._add(holder))
+        self.state.others.append((label, value))
         return ("object", id(value))
 
     def _class(self, kind: type) -> None:
@@ -257,7 +259,7 @@ def _exact(value: Any) -> Any:
     return repr(value) if isinstance(value, float | np.floating) else value
 
 
-def _style(value: Any) -> str:
+def style(value: Any) -> str:
     """Say how an object's attributes are treated: "" (opaque), "plain", or "lifted" numbers."""
     kind = type(value)
     if isinstance(value, type) or not hasattr(value, "__dict__"):
@@ -287,7 +289,11 @@ def _methods(kind: type, bases: tuple[type, ...] = ()) -> Iterator[FunctionType]
 @functools.cache
 def is_user_code(code: CodeType) -> bool:
     """Whether code is the user's own: not needle's, the standard library's or an installed one."""
-    name = code.co_filename
+    return is_user_file(code.co_filename)
+
+
+def is_user_file(name: str) -> bool:
+    """Whether a file is the user's own."""
     installed = "site-packages" in name or "dist-packages" in name
     return not (installed or name.startswith((*_LIBRARIES, _NEEDLE, "<frozen")))
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from operator import itemgetter
 from types import CellType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from needle.autograd.value import Value
-
-if TYPE_CHECKING:
-    from needle.compiler.state import State
 
 OWN = "__needle_jit_"
 """How attributes begin in which an instance keeps its compiled methods: no part of the state."""
@@ -63,6 +61,23 @@ class ClassSpace:
                 yield name, value
 
 
+class Members:
+    """The members of a set, as items."""
+
+    def __init__(self, target: set[Any]) -> None:
+        self.members = target
+
+    def __setitem__(self, member: Any, value: Any) -> None:
+        self.members.add(member)
+
+    def __delitem__(self, member: Any) -> None:
+        self.members.discard(member)
+
+    def items(self) -> Iterator[tuple[Any, Any]]:
+        """Yield the members, each as key and value."""
+        return ((member, member) for member in self.members)
+
+
 @dataclass(eq=False)
 class Holder:
     """Something with slots: `target[key]` reads and writes; `label` is its path in messages.
@@ -83,7 +98,7 @@ class Holder:
         """Return the slots: keys and values."""
         if self.names is not None:
             return [(name, self.target[name]) for name in self.names if name in self.target]
-        if isinstance(self.target, list):
+        if isinstance(self.target, list | deque):
             return list(enumerate(self.target))
         return [(key, x) for key, x in self.target.items() if not _is_own(key)]
 
@@ -121,18 +136,23 @@ def _is_own(key: Any) -> bool:
     return type(key) is str and key.startswith(OWN)
 
 
-def restore(state: State, held: list[dict[Any, Any]]) -> None:
+def slots(holders: list[Holder]) -> list[dict[Any, Any]]:
+    """Return what each holder's slots hold."""
+    return [dict(holder.items()) for holder in holders]
+
+
+def restore(holders: list[Holder], held: list[dict[Any, Any]]) -> None:
     """Put back what slots held; what was added goes."""
-    for holder, before in zip(state.holders, held, strict=True):
-        if isinstance(holder.target, list):
-            if len(holder.target) != len(before) or any(
-                a is not b for a, b in zip(holder.target, before.values(), strict=True)
-            ):
-                holder.target[:] = before.values()
+    for holder, before in zip(holders, held, strict=True):
+        now, target = dict(holder.items()), holder.target
+        if len(now) == len(before) and all(now.get(key, now) is x for key, x in before.items()):
             continue
-        now = dict(holder.items())
-        for key, value in before.items():
-            if key not in now or now[key] is not value:
-                holder.target[key] = value
+        if isinstance(target, list | deque):
+            target.clear()
+            target.extend(before.values())
+            continue
         for key in now.keys() - before.keys():
-            del holder.target[key]
+            del target[key]
+        for key, value in before.items():
+            if now.get(key, now) is not value:
+                target[key] = value

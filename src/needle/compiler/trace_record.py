@@ -7,6 +7,7 @@ that is used afterwards raises and names the line it came from.
 
 from __future__ import annotations
 
+import linecache
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -149,7 +150,7 @@ class Recorder:
             code = frame.f_code
             if not op and code.co_name == "compute":
                 op = getattr(frame.f_locals.get("self"), "name", "")
-            if not _inside(code):
+            if not is_needles(code):
                 break
             last, frame = frame, frame.f_back
         frame = frame or last
@@ -180,7 +181,7 @@ class NumberOrigin:
 _known: dict[CodeType, bool] = {}
 
 
-def _inside(code: CodeType) -> bool:
+def is_needles(code: CodeType) -> bool:
     """Whether code is needle's own, or generated without a file."""
     known = _known.get(code)
     if known is None:
@@ -221,7 +222,8 @@ def at_line() -> str:
     if _current.recorder is None:
         return ""
     source = _current.recorder.source()
-    return f" ({source.file}:{source.line})"
+    text = linecache.getline(source.file, source.line).strip()  # of notebook cells, too
+    return f" ({source.file}:{source.line}{': ' + text if text else ''})"
 
 
 class _Recording(Build):

@@ -25,7 +25,7 @@ class CompiledStep:
         self.eager, self.compiled = step, jit(step)
         self.shapes: set[Any] = set()
         self.eager_steps = 0
-        self.traceable = True
+        self.traceable, self.cause = True, ""
 
     def __call__(self, x: Tensor, y: Tensor) -> Any:
         """Run one step."""
@@ -41,6 +41,7 @@ class CompiledStep:
             return self._run_eager(str(error), x, y)
 
     def _run_eager(self, why: str, x: Tensor, y: Tensor) -> Any:
+        self.cause = self.cause or why
         if self.eager_steps == 0:
             rest = "further ones run eagerly" if self.traceable else "training runs eagerly"
             print(f"needle: {why}; {rest}", file=sys.stderr)
@@ -49,4 +50,5 @@ class CompiledStep:
 
     def explain(self) -> str:
         """Return what was compiled and how many steps ran eagerly."""
-        return f"{self.compiled.explain()}\nsteps run eagerly: {self.eager_steps}"
+        cause = f" ({self.cause})" if self.cause else ""
+        return f"{self.compiled.explain()}\nsteps run eagerly: {self.eager_steps}{cause}"

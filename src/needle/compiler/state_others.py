@@ -1,0 +1,114 @@
+"""What is no state, but must not be written either: objects that are not reachable.
+
+Sets, deques, and plain objects of the user's are looked into while tracing only. Random generators
+of the user's are found on the way: what is drawn from them is a constant of the program.
+"""
+
+from __future__ import annotations
+
+import pickle
+import random as python_random
+import sys
+from collections import deque
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from needle.compiler.state import State, is_user_file, style
+from needle.compiler.state_holders import Holder, Members
+from needle.compiler.trace_record import Recorder
+from needle.errors import TraceError
+
+
+def others(state: State) -> tuple[list[Holder], list[tuple[str, Any]]]:
+    """Return holders for what is not part of the state, and the random generators met."""
+    found: list[Holder] = []
+    generators: list[tuple[str, Any]] = []
+    seen = {id(holder.target) for holder in state.holders}
+    queue = list(state.others)
+    while queue:
+        label, value = queue.pop()
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        if isinstance(value, np.random.Generator | np.random.RandomState | python_random.Random):
+            generators.append((label, value))
+            continue
+        holder = _holder(label, value)
+        if holder is not None:
+            found.append(holder)
+            queue += [(holder.slot(key), x) for key, x in holder.items()]
+        elif isinstance(value, tuple):
+            queue += [(f"{label}[{i}]", x) for i, x in enumerate(value)]
+    return found, generators
+
+
+def _holder(label: str, value: Any) -> Holder | None:
+    if isinstance(value, set):
+        return Holder(Members(value), label, "item")
+    if isinstance(value, list | deque | dict):
+        return Holder(value, label, "item")
+    if style(value) or (hasattr(value, "__dict__") and _is_plain(type(value))):
+        return Holder(vars(value), label, "attribute")
+    return None
+
+
+def _is_plain(kind: type) -> bool:
+    """Whether objects are of a class of the user's."""
+    name = kind.__module__
+    if kind is SimpleNamespace or name == "__main__":
+        return True
+    if issubclass(kind, type) or name.partition(".")[0] in sys.stdlib_module_names:
+        return False
+    file = getattr(sys.modules.get(name), "__file__", None)
+    return file is None or is_user_file(file)
+
+
+class Generators:
+    """The host's random generators and the user's own, as they are when this is made."""
+
+    def __init__(self, own: list[tuple[str, Any]]) -> None:
+        numpy: tuple[Any, ...] = ("numpy.random", np.random.get_state, np.random.set_state)
+        python = ("random", python_random.getstate, python_random.setstate)
+        self.known = [numpy, python, *((label, *_access(x)) for label, x in own)]
+        self.states = [get() for _, get, _ in self.known]
+        self.seen = [*map(pickle.dumps, self.states)]
+        self.drawn: list[str] = []
+
+    def used(self) -> list[int]:
+        """Return which were drawn from since the last look."""
+        now = [pickle.dumps(get()) for _, get, _ in self.known]
+        changed = [i for i, (a, b) in enumerate(zip(now, self.seen, strict=True)) if a != b]
+        self.seen = now
+        return changed
+
+    def check(self, recorder: Recorder) -> None:
+        """Raise where a generator of the host was used, and list draws from the user's own."""
+        for i in self.used():
+            source, name = recorder.source(), self.known[i][0]
+            if i >= 2:
+                place = f"{source.file}:{source.line}"
+                self.drawn.append(f"drawn from {name}, before `{source.op}` at {place}")
+                continue
+            raise TraceError(
+                f"{name} was used inside a compiled function, before `{source.op}` at "
+                f"{source.file}:{source.line}: its numbers would be the same at each call; use "
+                "ndl.init.rand, ndl.init.randn or ndl.init.randb"
+            )
+
+    def restore(self) -> None:
+        """Put the states back."""
+        for (_, _, put), state in zip(self.known, self.states, strict=True):
+            put(state)
+
+
+def _access(generator: Any) -> tuple[Callable[[], Any], Callable[[Any], None]]:
+    """Return what reads and what sets a generator's state."""
+    if isinstance(generator, np.random.Generator):
+        bits = generator.bit_generator
+        return lambda: bits.state, lambda state: setattr(bits, "state", state)
+    if isinstance(generator, np.random.RandomState):
+        return generator.get_state, generator.set_state
+    return generator.getstate, generator.setstate
