@@ -40,7 +40,7 @@ def held_out_score(config: TrainConfig, seed: int) -> tuple[float, float, float]
     np.random.seed(seed)
     rest, fifth = split(source.train, 0.2)
     training, validation = split(rest, config.val_fraction)
-    model = build.make_model(config, source.features, source.classes)
+    model = build.make_model(config, source.about)
     optimizer = build.make_optimizer(config, model)
     steps = -(-len(training) // config.batch_size)
     loss = build.Loss(model, config.l1)

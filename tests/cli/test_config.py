@@ -17,8 +17,9 @@ from needle.cli.main import main
 from needle.errors import DataError
 
 NAMES = [
-    "--data", "--epochs", "--batch-size", "--hidden", "--blocks", "--norm", "--dropout",
-    "--optimizer", "--lr", "--schedule", "--weight-decay", "--l1", "--val-fraction", "--patience",
+    "--data", "--model", "--epochs", "--batch-size", "--hidden", "--blocks", "--context", "--norm",
+    "--dropout", "--optimizer", "--lr", "--schedule", "--weight-decay", "--l1", "--val-fraction",
+    "--patience",
     "--eager", "--seed", "--out", "--resume", "--config", "--quiet", "--debug",
 ]  # fmt: skip
 

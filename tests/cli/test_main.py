@@ -59,8 +59,9 @@ def test_version_and_help(capsys):
     assert main(["--version"]) == 0
     assert needle.__version__ in capsys.readouterr().out
     assert main(["--help"]) == 0
-    verbs = {line.split()[0] for line in capsys.readouterr().out.splitlines()[-5:]}
-    assert verbs == {"train", "eval", "predict", "info", "cache"}
+    lines = capsys.readouterr().out.partition("Commands:\n")[2].splitlines()
+    verbs = {line.split()[0] for line in lines}
+    assert verbs == {"train", "eval", "predict", "generate", "report", "info", "cache"}
 
 
 def test_one_line_names_the_class_of_a_foreign_error():

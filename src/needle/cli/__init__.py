@@ -1,1 +1,1 @@
-"""The command line: `needle train, eval, predict, info`."""
+"""The command line: `needle train, eval, predict, generate, info`."""

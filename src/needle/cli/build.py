@@ -5,15 +5,39 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from needle import nn, optim
+from needle import nn, ops, optim
 from needle.autograd import Tensor
 from needle.cli.config import TrainConfig
-from needle.models import MLPResNet
+from needle.models import LanguageModel, MLPResNet, gpt
 from needle.optim import lr_scheduler
 from needle.training import Callback, EarlyStopping, Run
 
 
-def make_model(config: TrainConfig, features: int, classes: int) -> nn.Module:
+def make_model(config: TrainConfig, about: dict[str, Any]) -> nn.Module:
+    """Return the model of `--model` for what a source says about its data."""
+    if config.model == "gpt":
+        heads = max(1, config.hidden // 32)
+        sizes = config.context, config.blocks, config.hidden, heads
+        return gpt(len(about["characters"]), *sizes, dropout=config.dropout)
+    if config.model == "lstm":
+        return CharacterLSTM(len(about["characters"]), config.hidden, config.blocks)
+    return make_mlp(config, about["features"], about["classes"])
+
+
+class CharacterLSTM(nn.Module):
+    """A LanguageModel of ids (batch, time), as a GPT takes them; logits (batch, time, k)."""
+
+    def __init__(self, characters: int, hidden: int, layers: int) -> None:
+        super().__init__()
+        self.model = LanguageModel(hidden, characters, hidden, layers, seq_model="lstm")
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Return the logits of the id that follows each id."""
+        logits, _ = self.model(ops.transpose(ids))
+        return ops.transpose(logits.reshape((*ids.shape[::-1], -1)), (0, 1))
+
+
+def make_mlp(config: TrainConfig, features: int, classes: int) -> nn.Module:
     """Return an MLPResNet that takes samples of any shape."""
     norm = {"batch": nn.BatchNorm1d, "layer": nn.LayerNorm1d}[config.norm]
     network = MLPResNet(
@@ -31,7 +55,9 @@ class Loss:
         self.softmax = nn.SoftmaxLoss()
 
     def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Return the scalar loss of a batch."""
+        """Return the scalar loss of a batch: of its samples, or of a text's characters."""
+        if logits.ndim == 3:
+            logits, labels = logits.reshape((-1, logits.shape[-1])), labels.reshape((-1,))
         value = self.softmax(logits, labels)
         if self.l1 and self.model.training:
             value = value + self.l1 * nn.l1_penalty(self.model.parameters())

@@ -43,17 +43,32 @@ NOT_NEGATIVE = Finite(min=0)
 SHARE = Finite(0, 1, max_open=True)
 COUNT = click.IntRange(min=1)
 FILE = click.Path(path_type=str)
+TEXTS = ("text/tinyshakespeare",)
+TEXT_MODELS = ("gpt", "lstm")
+RECIPES: dict[str, dict[str, Any]] = {  # what differs from the defaults of TrainConfig
+    "mlp": {},
+    "gpt": {
+        "epochs": 12, "batch_size": 16, "hidden": 128, "blocks": 4, "dropout": 0.0,
+        "optimizer": "adamw", "lr": 0.002, "weight_decay": 0.1, "val_fraction": 0.1,
+    },
+    "lstm": {
+        "epochs": 12, "batch_size": 32, "hidden": 256, "blocks": 2, "dropout": 0.0,
+        "optimizer": "adamw", "lr": 0.003, "weight_decay": 0.01, "val_fraction": 0.1,
+    },
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class TrainConfig:
     """All options of `needle train`."""
 
-    data: str = option("digits", "digits, mnist, fashion-mnist, or a folder DIR; see above.")
+    data: str = option("digits", "A name, a folder DIR or a file TEXT; see above.")
+    model: str = choice("mlp", tuple(RECIPES), "gpt and lstm learn text; a text asks for gpt.")
     epochs: int = option(30, "Passes over the training part.", COUNT)
     batch_size: int = option(32, "Samples a step.", COUNT)
     hidden: int = option(100, "Width of the network.", click.IntRange(min=2))
-    blocks: int = option(3, "Residual blocks.", click.IntRange(min=0))
+    blocks: int = option(3, "Residual blocks, or layers.", click.IntRange(min=0))
+    context: int = option(128, "Characters that a model of text learns from at once.", COUNT)
     norm: str = choice("batch", ("batch", "layer"), "Normalisation.")
     dropout: float = option(0.2, "Share of units dropped.", SHARE)
     optimizer: str = choice("adam", ("sgd", "adam", "adamw"), "sgd has momentum 0.9.")
@@ -65,7 +80,7 @@ class TrainConfig:
     l1: float = option(0.0, "L1 penalty.", NOT_NEGATIVE)
     val_fraction: float = option(
         0.2,
-        "Part of the training images that chooses the best epoch; 0: the last one is taken.",
+        "Part of the training samples that chooses the best epoch; 0: the last one is taken.",
         SHARE,
     )
     patience: int = option(
@@ -116,7 +131,25 @@ def from_command_line(context: click.Context) -> TrainConfig:
         stored = read_options(Path(given["resume"], "config.json"))
     elif "config" in given:
         stored = read_options(Path(given["config"]))
-    return TrainConfig(**stored | given)
+    options = stored | given
+    if "model" not in options:
+        options["model"] = "gpt" if is_text(options.get("data", "")) else "mlp"
+    return TrainConfig(**RECIPES[options["model"]] | options)
+
+
+def is_text(data: str) -> bool:
+    """Say whether `--data` names a text: one of `TEXTS` or a file."""
+    return data in TEXTS or Path(data).is_file()
+
+
+def recipes() -> str:
+    """Return the models' own defaults, for the help."""
+    return "\n\n".join(
+        f"Defaults of {model}: "
+        + " ".join(f"--{name.replace('_', '-')} {value}" for name, value in options.items())
+        for model, options in RECIPES.items()
+        if options
+    )
 
 
 def read_options(path: Path) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import click
 
 from needle import __version__
-from needle.cli.config import from_command_line, train_options
+from needle.cli.config import from_command_line, recipes, train_options
 from needle.errors import NeedleError
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
@@ -60,12 +60,13 @@ def commands() -> None:
 debug_option = click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 
 
-@commands.command()
+@commands.command(epilog=recipes())
 @train_options
 @click.pass_context
 def train(context: click.Context, /, **_: object) -> None:
-    """Train an MLPResNet; without options, on the handwritten digits that needle ships.
+    """Train a model; without options, on the handwritten digits that needle ships.
 
+    Data sets by name: digits, mnist, fashion-mnist, text/tinyshakespeare. TEXT is a file in UTF-8.
     DIR is a folder with MNIST's four IDX files (train-images-idx3-ubyte, train-labels-idx1-ubyte,
     t10k-images-idx3-ubyte, t10k-labels-idx1-ubyte, gzipped or not), or with x_train.npy,
     y_train.npy, x_test.npy, y_test.npy: samples (N, ...), labels (N,) from 0.
@@ -82,13 +83,27 @@ def train(context: click.Context, /, **_: object) -> None:
 @click.argument("directory", metavar="[DIR]", required=False)
 @debug_option
 def eval(directory: str | None, debug: bool) -> None:
-    """Print loss, accuracy and confusion matrix on the test samples.
+    """Print loss, accuracy and confusion matrix on the test samples; of a text, its loss.
 
     DIR is the folder of a run; by default the newest in runs/.
     """
     from needle.cli.verbs import evaluate_run
 
     evaluate_run(directory)
+
+
+@commands.command()
+@click.argument("directory", metavar="[DIR]", required=False)
+@debug_option
+def report(directory: str | None, debug: bool) -> None:
+    """Write report.html, one page about a run that needs no other file.
+
+    Curves, confusion matrix, the test samples that are most wrong, weights and gradients by layer,
+    where the time went. DIR is the folder of a run; by default the newest in runs/.
+    """
+    from needle.cli.report_page import write_report
+
+    write_report(directory)
 
 
 @commands.command()
@@ -104,6 +119,22 @@ def predict(directory: str, file: str, debug: bool) -> None:
     from needle.cli.verbs import predict_file
 
     predict_file(directory, file)
+
+
+@commands.command()
+@click.argument("directory", metavar="DIR")
+@click.option("--prompt", default="", help="The text to continue.")
+@click.option("--length", default=500, show_default=True, type=click.IntRange(0))
+@click.option("--temperature", default=0.8, show_default=True, type=click.FloatRange(0, 100))
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**32 - 1))
+@debug_option
+def generate(
+    directory: str, prompt: str, length: int, temperature: float, seed: int, debug: bool
+) -> None:
+    """Let the model of a run that learned a text write; temperature 0 is the likeliest text."""
+    from needle.cli.text import write_sample
+
+    write_sample(directory, prompt, length, temperature, seed)
 
 
 @commands.command()

@@ -12,20 +12,24 @@ from needle.training import History
 from needle.training.history import table
 
 
-def scores_table(history: History, test: dict[str, float]) -> str:
-    """Return loss and accuracy of the epoch whose model was kept, on all parts of the data."""
+def scores_table(history: History, test: dict[str, float] | None) -> str:
+    """Return loss and accuracy of the epoch whose model was kept, on all parts of the data.
+
+    Of a text there is no test part and no accuracy; its losses are in nats per character.
+    """
     kept = history.best_epoch or len(history)
     row = history.rows[kept - 1] if history.rows else {}
     seconds = sum(row["seconds"] for row in history.rows)
-    lines = [["", "loss", "accuracy"]]
+    names = ("loss", "accuracy") if test else ("loss",)
     parts = {
-        "training": (row.get("loss"), row.get("accuracy")),
-        "validation": (row.get("val_loss"), row.get("val_accuracy")),
-        "test": (test["loss"], test["accuracy"]),
+        "training": [row.get(name) for name in names],
+        "validation": [row.get(f"val_{name}") for name in names],
+        "test": [test[name] for name in names] if test else [None],
     }
-    for name, (loss, accuracy) in parts.items():
-        if loss is not None and accuracy is not None:
-            lines.append([name.ljust(10), f"{loss:.4f}", f"{accuracy:.4f}"])
+    lines = [["", *names]]
+    for part, scores in parts.items():
+        numbers = [f"{score:.4f}" for score in scores if score is not None]
+        lines += [[part.ljust(10), *numbers]] if len(numbers) == len(names) else []
     stopped = ", stopped early" if history.stopped_early else ""
     return f"{table(lines)}\nepoch {kept} of {len(history)}{stopped}, {seconds:.1f} s"
 
@@ -43,16 +47,7 @@ def draw_curves(history: History, path: Path) -> bool:
         from matplotlib.figure import Figure
     except ImportError:
         return False
-    figure = Figure(figsize=(9, 3.5), layout="constrained")
-    for axes, name in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
-        for column, label in ((name, "training"), (f"val_{name}", "validation")):
-            if column in history.columns:
-                axes.plot(history["epoch"], history[column], label=label)
-        if history.best_epoch:
-            axes.axvline(history.best_epoch, color="grey", linewidth=0.8, label="best epoch")
-        axes.set(xlabel="epoch", ylabel=name)
-        if axes.lines:
-            axes.legend()
+    figure = history.plot(Figure(figsize=(9, 3.5), layout="constrained"))
     picture = io.BytesIO()
     figure.savefig(picture, format="png", dpi=120)
     write_bytes(path, picture.getvalue())

@@ -14,7 +14,6 @@ from needle import nn
 from needle.cli.build import make_model
 from needle.cli.config import TrainConfig
 from needle.cli.machine import machine, versions
-from needle.cli.source import Source
 from needle.errors import ArgumentError, DataError
 from needle.files import write_text
 from needle.training import Callback, Run, load, save
@@ -110,21 +109,18 @@ def _csv(rows: list[list[Any]]) -> str:
     return text.getvalue()
 
 
-def save_model(folder: Path, model: nn.Module, config: TrainConfig, source: Source) -> None:
+def save_model(folder: Path, model: nn.Module, config: TrainConfig, about: dict[str, Any]) -> None:
     """Write model.safetensors with what rebuilds the model, so that it needs nothing beside it."""
-    about = {"features": source.features, "classes": source.classes, "maximum": source.maximum}
     save(folder / MODEL, model, options=config.options(), about=about)
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained model, the options it was trained with, what it takes and gives."""
+    """A trained model, the options it was trained with, and what its data is like."""
 
     model: nn.Module
     options: TrainConfig
-    features: int
-    classes: int
-    maximum: int
+    about: dict[str, Any]
 
 
 def load_model(folder: Path) -> Trained:
@@ -140,8 +136,8 @@ def load_model(folder: Path) -> Trained:
     try:
         options = TrainConfig(**info["extra"]["options"])
         about = info["extra"]["about"]
-        model = make_model(options, about["features"], about["classes"])
+        model = make_model(options, about)
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"{path}: not written by needle train ({error})") from error
     load(path, model)
-    return Trained(model, options, **about)
+    return Trained(model, options, about)

@@ -34,6 +34,11 @@ class Source:
     maximum: int = 255
 
     @property
+    def about(self) -> dict[str, int]:
+        """What a model of it, and a reader of further samples, must know."""
+        return {"features": self.features, "classes": self.classes, "maximum": self.maximum}
+
+    @property
     def features(self) -> int:
         """The numbers in one sample."""
         return int(np.size(self.train[0][0]))

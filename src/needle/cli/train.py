@@ -9,10 +9,11 @@ import click
 import numpy as np
 
 from needle.cli import build, run_folder
-from needle.cli.config import TrainConfig
+from needle.cli.config import TEXT_MODELS, TEXTS, TrainConfig, is_text
 from needle.cli.report import draw_curves, scores_table
 from needle.cli.run_folder import MetricsFile
 from needle.cli.source import NAMES, Source, open_source
+from needle.cli.text import Samples, TextSource, open_text
 from needle.data import Dataset, Subset
 from needle.errors import ArgumentError
 from needle.training import Checkpoint, History, evaluate, fit
@@ -24,9 +25,13 @@ def train(config: TrainConfig) -> Path:
     The best epoch is chosen on a part of the training samples; the test samples are read once,
     after the model is written.
     """
-    if config.data not in NAMES:
+    if config.data not in (*NAMES, *TEXTS):
         config = replace(config, data=str(Path(config.data).absolute()))
-    source = open_source(config.data)
+    source = open_text(config) if is_text(config.data) else open_source(config.data)
+    if isinstance(source, TextSource) != (config.model in TEXT_MODELS):
+        kind, fix = ("a text", "gpt") if isinstance(source, TextSource) else ("samples", "mlp")
+        text = f"--data {config.data} is {kind}; choose --model {fix}"
+        raise ArgumentError(f"--model {config.model}: {text}")
     held_out(len(source.train), config.val_fraction)
     if config.resume is None:
         folder = run_folder.new_folder(config.out, source.name)
@@ -43,15 +48,24 @@ def train(config: TrainConfig) -> Path:
     return folder
 
 
-def _train(config: TrainConfig, source: Source, folder: Path) -> None:
+def _train(config: TrainConfig, source: Source | TextSource, folder: Path) -> None:
     np.random.seed(config.seed)
-    training, validation = split(source.train, config.val_fraction)
-    model = build.make_model(config, source.features, source.classes)
+    parts: tuple[Dataset, Dataset | None]
+    if isinstance(source, TextSource):
+        parts = source.train, source.validation
+    else:
+        parts = split(source.train, config.val_fraction)
+    training, validation = parts
+    model = build.make_model(config, source.about)
     optimizer = build.make_optimizer(config, model)
     batches = -(-len(training) // config.batch_size)
     checkpoint = Checkpoint(folder / run_folder.CHECKPOINT)
     loss = build.Loss(model, config.l1)
     schedule = build.make_schedule(config, optimizer, batches)
+    metrics = MetricsFile(folder / run_folder.METRICS)
+    callbacks = [checkpoint, build.Plan(schedule), metrics]
+    if isinstance(source, TextSource) and not config.quiet:
+        callbacks.append(Samples(model, source.characters, config))
     history = fit(
         model,
         training,
@@ -62,12 +76,13 @@ def _train(config: TrainConfig, source: Source, folder: Path) -> None:
         val=validation,
         early_stopping=build.make_early_stopping(config),
         schedule=schedule,
-        callbacks=[checkpoint, build.Plan(schedule), MetricsFile(folder / run_folder.METRICS)],
+        callbacks=callbacks,
         progress=not config.quiet,
         compile=not config.eager,
     )
-    run_folder.save_model(folder, model, config, source)
-    _report(history, evaluate(model, source.test(), loss), folder)
+    run_folder.save_model(folder, model, config, source.about)
+    test = None if isinstance(source, TextSource) else evaluate(model, source.test(), loss)
+    _report(history, test, folder)
 
 
 def split(samples: Dataset, fraction: float) -> tuple[Dataset, Dataset | None]:
@@ -90,10 +105,11 @@ def held_out(samples: int, fraction: float) -> int:
     return count
 
 
-def _report(history: History, test: dict[str, float], folder: Path) -> None:
+def _report(history: History, test: dict[str, float] | None, folder: Path) -> None:
     drawn = draw_curves(history, folder / run_folder.CURVES)
     if not drawn:
         click.echo("no curves.png: it needs matplotlib: pip install needle-dl[plots]", err=True)
     click.echo(scores_table(history, test))
-    click.echo(f"test accuracy {test['accuracy']:.4f}")
+    if test is not None:
+        click.echo(f"test accuracy {test['accuracy']:.4f}")
     click.echo(f"run {folder.as_posix()}")

@@ -16,6 +16,7 @@ from needle.cli.machine import machine, versions
 from needle.cli.report import confusion_table
 from needle.cli.run_folder import load_model, newest_folder
 from needle.cli.source import open_source, read_npy, scaled
+from needle.cli.text import evaluate_text
 from needle.data import cache_folder
 from needle.errors import DataError
 from needle.training import accuracy, confusion_matrix, predict
@@ -25,6 +26,8 @@ def evaluate_run(directory: str | None) -> None:
     """Print loss, accuracy and confusion matrix of a run's model on the test samples."""
     folder = Path(directory) if directory is not None else newest_folder()
     trained = load_model(folder)
+    if "characters" in trained.about:
+        return evaluate_text(folder, trained)
     test = open_source(trained.options.data).test()
     X, labels = test[np.arange(len(test))]
     logits = predict(trained.model, X)
@@ -32,13 +35,16 @@ def evaluate_run(directory: str | None) -> None:
     click.echo(f"run {folder.as_posix()}: {len(test):,} test samples of {trained.options.data}")
     click.echo(f"loss {float(loss):.4f}")
     click.echo(f"accuracy {accuracy(logits, labels):.4f}")
-    click.echo(confusion_table(confusion_matrix(labels, logits.argmax(axis=1), trained.classes)))
+    matrix = confusion_matrix(labels, logits.argmax(axis=1), trained.about["classes"])
+    return click.echo(confusion_table(matrix))
 
 
 def predict_file(directory: str, file: str) -> None:
     """Print `index,label,probability` for each sample in a file."""
     trained = load_model(Path(directory))
-    samples = read_samples(Path(file), trained.features, trained.maximum)
+    if "features" not in trained.about:
+        raise DataError(f"{directory}: this run learned a text; see needle generate")
+    samples = read_samples(Path(file), trained.about["features"], trained.about["maximum"])
     logits = predict(trained.model, samples)
     probabilities = ops.softmax(Tensor.make_const(logits)).numpy()
     click.echo("index,label,probability")
