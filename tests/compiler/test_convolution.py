@@ -83,6 +83,37 @@ def test_values(name, dtype, target):
         assert abs(c - f).max() <= bound
 
 
+SPREAD = {
+    # size of an image, distance of two pixels, zeros first and last, windows
+    "even": ((4, 4), (2, 2), ((1, 2), (1, 2)), (3, 3)),
+    "odd": ((5, 4), (2, 2), ((1, 1), (2, 1)), (3, 3)),
+    "one way": ((6, 5), (1, 2), ((1, 1), (0, 3)), (3, 2)),
+    "three": ((4, 3), (3, 3), ((2, 2), (0, 4)), (5, 3)),
+    "more zeros": ((4, 4), (2, 2), ((5, 4), (4, 6)), (3, 3)),
+    "few windows": ((1, 2), (2, 2), ((1, 1), (0, 0)), (3, 3)),
+    "farther than windows": ((4, 4), (3, 3), ((1, 1), (1, 1)), (2, 2)),
+    "large": ((33, 40), (2, 2), ((1, 1), (1, 1)), (3, 3)),
+}
+
+
+@pytest.mark.parametrize("target", RUNNABLE, ids=[t.name for t in RUNNABLE])
+@pytest.mark.parametrize("name", SPREAD)
+def test_values_with_zeros_between_pixels(name, target):
+    (h, w), spread, ends, size = SPREAD[name]
+    x = g.input_node(0, "x", (3, h, w, 20), "float32")
+    low, high = ((0, *n, 0) for n in zip(*ends, strict=True))
+    padded = g.pad(x, low, high, (0, *(n - 1 for n in spread), 0))
+    windows = g.image_columns(padded, size)
+    weight = g.input_node(1, "w", (windows.shape[1], 24), "float32")
+    graph = g.Graph((x, weight), (g.matmul(windows, weight),))
+    _, geometry = windowed(graph.outputs[0])
+    assert geometry.spread == (spread if name != "farther than windows" else (1, 1))
+    rng = np.random.default_rng(0)
+    arrays = [rng.standard_normal(i.shape).astype("float32") for i in graph.inputs]
+    (expected,), (found,) = interpret(graph, arrays), run_plain(graph, arrays, target=target)
+    assert abs(found - expected).max() <= 1e-5 * abs(expected).max()
+
+
 def test_values_of_integers():
     graph, arrays = convolution(CASES["stride"], "float32")
     arrays = [np.rint(3 * a).astype("int32") for a in arrays]

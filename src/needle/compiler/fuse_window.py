@@ -31,10 +31,11 @@ class Pair(NamedTuple):
 
 
 class Geometry(NamedTuple):
-    """Windows of images, with zeros around them.
+    """Windows of images, with zeros around and between their pixels.
 
     `axes` are those of images, height, width and channels. `low` zeros come first, up to `padded`
-    pixels; `out` windows of `size` pixels that lie `dilation` apart begin every `stride` pixels.
+    pixels, `spread` is the distance of two pixels; `out` windows of `size` pixels that lie
+    `dilation` apart begin every `stride` pixels.
     """
 
     axes: tuple[int, int, int, int]
@@ -43,14 +44,11 @@ class Geometry(NamedTuple):
     channels: int
     low: Pair
     padded: Pair
+    spread: Pair
     out: Pair
     size: Pair
     stride: Pair
     dilation: Pair
-
-    def span(self, rows: int) -> int:
-        """Padded rows of the image that `rows` rows of windows read."""
-        return (rows - 1) * self.stride.height + (self.size.height - 1) * self.dilation.height + 1
 
 
 def windowed(node: Node) -> tuple[Node, Geometry] | None:
@@ -78,19 +76,27 @@ def windowed(node: Node) -> tuple[Node, Geometry] | None:
         return None
     if parts > 1 and not product.transpose_a:
         return None
-    x, low = _inside(view.inputs[0], p.axes)
+    most = p.sizes if {*p.strides, *p.dilations} == {1} and not product.transpose_a else (1, 1)
+    x, low, spread = _inside(view.inputs[0], p.axes, most)
     source, padded = (Pair(*(y.shape[axis] for axis in p.axes)) for y in (x, view.inputs[0]))
-    return x, Geometry(axes, images, source, channels, low, padded, Pair(height, width),
+    return x, Geometry(axes, images, source, channels, low, padded, spread, Pair(height, width),
                        Pair(*size), Pair(*p.strides), Pair(*p.dilations))  # fmt: skip
 
 
-def _inside(x: Node, axes: tuple[int, ...]) -> tuple[Node, Pair]:
-    """What is padded with zeros around each image, and how much comes first."""
+def _inside(x: Node, axes: tuple[int, ...], most: tuple[int, ...]) -> tuple[Node, Pair, Pair]:
+    """What is padded with zeros, how much comes first, and the distance of two pixels.
+
+    That is at most `most`, so that every window meets a pixel.
+    """
     pad = x.primitive
-    if not isinstance(pad, Pad) or any(pad.interior) or pad.value != 0:
-        return x, Pair(0, 0)
-    elsewhere = any(pad.low[a] or pad.high[a] for a in range(len(x.shape)) if a not in axes)
-    return (x, Pair(0, 0)) if elsewhere else (x.inputs[0], Pair(*(pad.low[a] for a in axes)))
+    if isinstance(pad, Pad) and pad.value == 0:
+        low, gaps = (Pair(*(n[a] for a in axes)) for n in (pad.low, pad.interior))
+        spread = Pair(gaps.height + 1, gaps.width + 1)
+        others = [a for a in range(len(x.shape)) if a not in axes]
+        elsewhere = any(n[a] for n in (pad.low, pad.high, pad.interior) for a in others)
+        if not elsewhere and all(a <= b for a, b in zip(spread, most, strict=True)):
+            return x.inputs[0], low, spread
+    return x, Pair(0, 0), Pair(1, 1)
 
 
 def is_gradient(node: Node) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from needle.compiler.emit import Builder
 from needle.compiler.emit_values import Value
 from needle.compiler.fuse_window import windowed
 from needle.compiler.graph import Node
@@ -16,12 +15,14 @@ from needle.compiler.lower_layout import Layout
 from needle.compiler.lower_matmul import EpilogueWork
 from needle.compiler.lower_nest import NestWriter
 from needle.compiler.lower_schedule import Buffers, Scheduler
-from needle.compiler.matmul_window import WindowNest, WindowPlan, plan_window
+from needle.compiler.lower_work import Cost, Task, Work
+from needle.compiler.matmul_window import WindowPlan, plan_window
+from needle.compiler.matmul_window_nest import WindowNest
 from needle.compiler.target import ITEM_BYTES, Target
 
 
 @dataclass(frozen=True)
-class WindowWork:
+class WindowWork(Work):
     """A product with windows; parameters are those of the images, the other operand, the rest.
 
     `fill` computes the images in a band: its axes are image, row, pixel, block of channels and
@@ -56,56 +57,30 @@ class WindowWork:
         return WindowWork(plan, fill, epilogue), parameters, (*starts, offset, *rest)
 
     @property
-    def blocks(self) -> int:
-        """Number of blocks."""
-        return self.plan.blocks
-
-    @property
-    def scratch(self) -> int:
-        """Bytes of scratch a thread needs."""
-        return self.plan.scratch
-
-    @property
-    def fallible(self) -> bool:
-        """Whether it can set the status word."""
-        return self.epilogue.fallible or any(i.op == "index" for i in self.fill.instructions)
-
-    @property
-    def bytes_moved(self) -> int:
-        """Bytes that must be read or written once."""
+    def cost(self) -> Cost:
+        """Multiplications and additions of the product; images, the other operand, results."""
         p, g, item = self.plan, self.plan.geometry, ITEM_BYTES[self.plan.dtype]
         loads = sum(i.op == "load" and any(i.affine.coefs[:3]) for i in self.fill.instructions)  # type: ignore[union-attr]
         images = g.images * g.source.height * g.source.width * g.channels * max(1, loads)
         rows = g.images * g.out.height * g.out.width
         inside, result = (rows, p.parts * p.terms) if p.transposed else (p.terms, rows)
-        return (images + inside * p.columns) * item + result * p.columns * self.epilogue.bytes
+        moved = (images + inside * p.columns) * item + result * p.columns * self.epilogue.bytes
+        fallible = self.epilogue.nest.fallible or self.fill.fallible
+        return Cost(p.blocks, moved, 2 * rows * p.terms * p.columns, p.scratch, fallible)
 
-    @property
-    def flops(self) -> int:
-        """Multiplications and additions of the product."""
-        g = self.plan.geometry
-        rows = g.images * g.out.height * g.out.width
-        return 2 * rows * self.plan.terms * self.plan.columns
-
-    def write(
-        self,
-        b: Builder,
-        pointers: Sequence[Value],
-        status: Value | None,
-        begin: Value,
-        end: Value,
-        scratch: Value,
-    ) -> None:
-        """Write the body of the kernel."""
+    def write(self, task: Task) -> None:
+        """Write the body."""
+        b, pointers, scratch = task.b, task.pointers, task.scratch
         count = len(self.fill.dtypes) - 1
 
         def fill(image: Value, row: Value, chunk: Value) -> None:
-            band = _Band(b, self.plan, self.fill, pointers[:count], status)
-            band.write(scratch, image, row, chunk)
+            _Band(task._replace(pointers=pointers[:count]), self.plan, self.fill).write(
+                image, row, chunk
+            )
 
-        c, finish = self.epilogue.writer(b, pointers, status, self.plan.lanes)
+        c, finish = self.epilogue.writer(task, self.plan.lanes)
         nest = WindowNest(b, self.plan, pointers[count], c, scratch, fill, finish)
-        nest.write(begin, end)
+        nest.write(task.begin, task.end)
 
 
 def _fill(
@@ -130,47 +105,43 @@ def _fill(
 class _Band:
     """Writes the code that copies a band to scratch."""
 
-    b: Builder
+    task: Task
     plan: WindowPlan
     nest: Nest
-    pointers: Sequence[Value]
-    status: Value | None
 
-    def write(self, scratch: Value, image: Value, row: Value, chunk: Value) -> None:
+    def write(self, image: Value, row: Value, chunk: Value) -> None:
         """Zeros everywhere if there are any, then the pixels inside the images."""
-        b, plan, g = self.b, self.plan, self.plan.geometry
-        if g.padded != g.source:
-            self._clear(scratch)
+        b, plan, g = self.task.b, self.plan, self.plan.geometry
+        if plan.padded != g.source:
+            self._clear()
         images, rows, pixels = plan.strides
-        first = row * g.stride.height - g.low.height  # the image's row that comes first
-        origin = b.const(g.low.width * pixels, "int64") - first * rows - image * images
-        writer, top = self._begin(b.address(scratch, origin, plan.dtype), chunk)
+        first = row * g.stride.height - plan.before.height  # the image's row that comes first
+        origin = b.const(plan.before.width * pixels, "int64") - first * rows - image * images
+        writer, top = self._begin(b.address(self.task.scratch, origin, plan.dtype), chunk)
         low = b.maximum(first, 0)
-        high = b.minimum(first + g.span(plan.rows), g.source.height)
+        high = b.minimum(first + plan.span, g.source.height)
         with b.loop(image, image + plan.images) as i, b.loop(low, high) as j:
             place = top.at(0, i.index, None).at(1, j.index, None)
-            with b.loop(0, min(g.source.width, g.padded.width)) as k:
+            with b.loop(0, g.source.width) as k:
                 writer.item(place.at(2, k.index, None))
 
-    def _clear(self, scratch: Value) -> None:
-        b, plan = self.b, self.plan
+    def _clear(self) -> None:
+        b, plan = self.task.b, self.plan
         zero = b.zeros(plan.dtype, plan.lanes)
 
         def body(index: Value, mask: int | None) -> None:
-            b.store(zero, scratch, index, mask)
+            b.store(zero, self.task.scratch, index, mask)
 
-        b.sweep(plan.band_elements, plan.lanes, body)
+        b.sweep(plan.sizes[0], plan.lanes, body)
 
     def _begin(self, origin: Value, chunk: Value) -> tuple[NestWriter, Place]:
         """The writer of the nest and the place outside its loops, with all that is known there."""
-        b, plan = self.b, self.plan
+        plan = self.plan
         width = 1
         apart = plan.geometry.axes[3] != 3  # gathering few channels takes longer than one by one
         while width < plan.chunk and width < 2 * plan.lanes and (not apart or plan.chunk > 8):
             width *= 2
         layout = Layout(4, width, (False,) * 4 + (True,), 1, 1)
-        pointers = [origin, *self.pointers]
-        writer = NestWriter(b, self.nest, layout, pointers, self.status)
-        top = Place(b, self.nest, pointers, self.status, 4, width)
-        writer.emit(top, range(len(self.nest.instructions)), 0)
-        return writer, top.at(3, chunk, None)
+        task = self.task._replace(pointers=(origin, *self.task.pointers))
+        writer = NestWriter(task, self.nest, layout)
+        return writer, writer.top().at(3, chunk, None)

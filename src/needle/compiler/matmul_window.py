@@ -1,4 +1,4 @@
-"""Convolution as the matrix product's nest with another address function: no matrix of windows.
+"""The plan of a product with windows: bands, phases, tiles, blocks.
 
 A *band* is some rows of windows of one image, or whole images. What its windows read is copied to
 scratch, with the zeros around it; there the element of window (n, i, j) at (k, l, c) lies at a sum
@@ -10,21 +10,21 @@ of multiples of the six, so a tile of windows is addressed from one pointer:
             for k, l, c: accumulators += band[windows, k, l, c] * weight[k, l, c, columns]
 
 The weights' gradient is the same with windows and (k, l, c) exchanged; its sums go on from band to
-band of a part of the images, in memory.
+band of a part of the images, in memory. Zeros between the pixels (the gradient of a convolution
+with a stride) are not multiplied: windows that meet pixels at the same of their places are a
+*phase*, a convolution of its own with part of the weights.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from needle.compiler.emit import Builder
-from needle.compiler.emit_values import Value
-from needle.compiler.fuse_window import Geometry
-from needle.compiler.matmul import Epilogue, tile_cycles, tile_shapes
-from needle.compiler.matmul_nest import multiply_add
+from needle.compiler.fuse_window import Geometry, Pair
+from needle.compiler.matmul import tile_cycles, tile_shapes
 from needle.compiler.target import ITEM_BYTES, Target
 
 MOST_BLOCKS = 32
@@ -36,7 +36,7 @@ BAND_ROWS = 256
 class Axis(NamedTuple):
     """One of the axes that rows or terms are counted along: elements from one step to the next.
 
-    `out` is the distance in the result's rows, or in the other operand's.
+    `out` is the distance in the rows of the result, or of the other operand.
     """
 
     size: int
@@ -47,7 +47,7 @@ class Axis(NamedTuple):
 Axes = tuple[Axis, ...]
 
 
-def merged(axes: Sequence[Axis]) -> Axes:
+def merged(*axes: Axis) -> Axes:
     """The same places by fewer axes."""
     result: list[Axis] = []
     for axis in axes:
@@ -58,13 +58,71 @@ def merged(axes: Sequence[Axis]) -> Axes:
     return tuple(result) or (Axis(1, 0, 0),)
 
 
+def places(axes: Sequence[Axis]) -> list[Axis]:
+    """Every step along axes, the last one fastest: its number, and where it lies."""
+    steps = itertools.product(*(range(axis.size) for axis in axes))
+    return [
+        Axis(n, *(sum(i * axis[k] for i, axis in zip(at, axes, strict=True)) for k in (1, 2)))
+        for n, at in enumerate(steps)
+    ]
+
+
+class Phase(NamedTuple):
+    """Rows and terms of one product, and where the first of them lie.
+
+    Tiles are `units` steps along axis `line` of the rows, with all of the axes inside it, by
+    `vectors`.
+    """
+
+    left: int
+    right: int
+    row: int
+    rows: Axes
+    terms: Axes
+    line: int = 0
+    units: int = 1
+    vectors: int = 1
+
+    @property
+    def unit(self) -> int:
+        """Rows of one step along the line."""
+        return math.prod(axis.size for axis in self.rows[self.line + 1 :])
+
+    @property
+    def depth(self) -> int:
+        """Number of terms."""
+        return math.prod(axis.size for axis in self.terms)
+
+
+class Steps(NamedTuple):
+    """One phase along the height or width: windows, their pixels, the first of both."""
+
+    windows: int
+    pixels: int
+    first: int  # of the pixels of a window
+    shift: int  # from a window's number to its first pixel
+
+
+def steps_of(out: int, size: int, low: int, spread: int) -> list[Steps]:
+    """The phases along one axis: window o, place k meets pixel (o + k - low) / spread.
+
+    >>> steps_of(4, 3, 1, 2)  # places 1; 0 and 2
+    [Steps(windows=2, pixels=1, first=1, shift=0), Steps(windows=2, pixels=2, first=0, shift=0)]
+    """
+    found = []
+    for o in range(min(spread, out)):
+        first = (low - o) % spread
+        pixels = max(0, -(-(size - first) // spread))
+        found.append(Steps(-(-(out - o) // spread), pixels, first, (o + first - low) // spread))
+    return found
+
+
 @dataclass(frozen=True)
 class WindowPlan:
     """How a product with windows is cut.
 
-    `images` and `rows` of windows make a band, `chunk` of the channels a block of a gradient.
-    Tiles are `units` steps along axis `line` of the rows, with all of the axes inside it, by
-    `vectors`.
+    `images` and `rows` of windows (of each phase) make a band, `chunk` of the channels a block of
+    a gradient. `before` zeros lie around what a band reads, up to `padded` pixels.
     """
 
     geometry: Geometry
@@ -72,71 +130,53 @@ class WindowPlan:
     dtype: str
     transposed: bool
     parts: int
+    before: Pair
+    padded: Pair
     images: int
     rows: int
     chunk: int
     lanes: int
-    line: int
-    units: int
-    vectors: int
+    pack: bool = False
+    phases: tuple[Phase, ...] = ()
+
+    @property
+    def grid(self) -> int:
+        """Rows of windows of an image's first phase."""
+        return -(-self.geometry.out.height // self.geometry.spread.height)
+
+    @property
+    def span(self) -> int:
+        """Padded rows of an image that a band reads."""
+        g = self.geometry
+        if g.spread != (1, 1):
+            return self.padded.height - self.grid + self.rows
+        return (self.rows - 1) * g.stride.height + (g.size.height - 1) * g.dilation.height + 1
+
+    @property
+    def bands_per_image(self) -> int:
+        """Bands of an image, 1 if they hold some."""
+        return self.grid // self.rows
 
     @property
     def band_rows(self) -> int:
         """Windows of a band."""
-        return self.images * self.rows * self.geometry.out.width
-
-    @property
-    def terms(self) -> int:
-        """Elements of a window."""
-        return math.prod(self.geometry.size) * self.geometry.channels
+        g = self.geometry
+        return self.images * (g.out.height // self.bands_per_image) * g.out.width
 
     @property
     def bands(self) -> int:
         """Bands of all images."""
-        g = self.geometry
-        return g.images // self.images * (g.out.height // self.rows)
-
-    @property
-    def chunks(self) -> int:
-        """Blocks of channels of a gradient."""
-        return self.geometry.channels // self.chunk
-
-    @property
-    def strides(self) -> tuple[int, int, int]:
-        """Elements from image to image, row to row and pixel to pixel of a band in scratch."""
-        width = self.geometry.padded.width * self.chunk
-        return self.geometry.span(self.rows) * width, width, self.chunk
-
-    @property
-    def window_axes(self) -> Axes:
-        """The axes along which the windows of a band lie."""
-        (image, row, pixel), g = self.strides, self.geometry
-        across = g.out.width
-        return merged([
-            Axis(self.images, image, self.rows * across),
-            Axis(self.rows, row * g.stride.height, across),
-            Axis(across, pixel * g.stride.width, 1),
-        ])  # fmt: skip
-
-    @property
-    def term_axes(self) -> Axes:
-        """The axes along which the elements of a window lie."""
-        (_, row, pixel), g = self.strides, self.geometry
-        return merged([
-            Axis(g.size.height, row * g.dilation.height, g.size.width * g.channels),
-            Axis(g.size.width, pixel * g.dilation.width, g.channels),
-            Axis(self.chunk, 1, 1),
-        ])  # fmt: skip
-
-    @property
-    def row_axes(self) -> Axes:
-        """The axes of the product's rows."""
-        return self.term_axes if self.transposed else self.window_axes
+        return self.geometry.images // self.images * self.bands_per_image
 
     @property
     def bands_per_block(self) -> int:
         """Bands of a block: of a part of a gradient, or of 32 blocks in all."""
         return -(-self.bands // (self.parts if self.transposed else MOST_BLOCKS))
+
+    @property
+    def chunks(self) -> int:
+        """Blocks of channels of a gradient."""
+        return self.geometry.channels // self.chunk
 
     @property
     def blocks(self) -> int:
@@ -145,275 +185,151 @@ class WindowPlan:
         return gradient if self.transposed else -(-self.bands // self.bands_per_block)
 
     @property
-    def unit(self) -> int:
-        """Rows of one step along the line."""
-        return math.prod(axis.size for axis in self.row_axes[self.line + 1 :])
+    def terms(self) -> int:
+        """Elements of a window."""
+        return math.prod(self.geometry.size) * self.geometry.channels
 
     @property
-    def band_elements(self) -> int:
-        """Scratch for a band."""
-        return self.images * self.strides[0]
+    def strides(self) -> tuple[int, int, int]:
+        """Elements from image to image, row to row and pixel to pixel of a band in scratch."""
+        width = self.padded.width * self.chunk
+        return self.span * width, width, self.chunk
 
     @property
-    def stage_elements(self) -> int:
-        """Scratch for the accumulators of a tile."""
-        return self.units * self.unit * self.vectors * self.lanes
+    def sizes(self) -> tuple[int, int, int]:
+        """Elements of scratch: a band, a panel of weights, the accumulators of a tile."""
+        tiles = [p.units * p.unit * p.vectors * self.lanes for p in self.phases]
+        panels = [p.depth * p.vectors * self.lanes for p in self.phases if self.pack]
+        return self.images * self.strides[0], max(panels, default=0), max(tiles)
+
+    @property
+    def starts(self) -> list[int]:
+        """Where in scratch the three lie, in elements, and its end: whole cache lines."""
+        line = 64 // ITEM_BYTES[self.dtype]
+        return [0, *itertools.accumulate(-(-n // line) * line for n in self.sizes)]
 
     @property
     def scratch(self) -> int:
-        """Bytes of scratch a thread needs, 64-byte aligned."""
-        item = ITEM_BYTES[self.dtype]
-        return sum(
-            -(-n * item // 64) * 64 for n in (self.band_elements, self.stage_elements)
-        )  # fmt: skip
+        """Bytes of scratch a thread needs."""
+        return self.starts[-1] * ITEM_BYTES[self.dtype]
 
 
 def plan_window(
     target: Target, geometry: Geometry, columns: int, dtype: str, *, transposed: bool, parts: int
 ) -> WindowPlan:
     """Choose bands, tiles and blocks."""
-    g, item = geometry, ITEM_BYTES[dtype]
-    chunk = g.channels
+    g, chunk = geometry, geometry.channels
     while transposed and parts * (g.channels // chunk) < 16 and chunk % 32 == 0:
         chunk //= 2
-    line = g.padded.width * chunk * item
-    rows = _rows(target, g, line)
-    images = 1
-    if rows == g.out.height:
-        least = parts if transposed else min(g.images, LEAST_BANDS)
-        fits = target.l2 // 2 // (line * g.padded.height)
-        enough = -(-BAND_ROWS // (rows * g.out.width))
-        most = min(g.images // least, fits, enough)
-        images = max((n for n in range(1, most + 1) if g.images // parts % n == 0), default=1)
-    rough = WindowPlan(geometry, columns, dtype, transposed, parts, images, rows, chunk,
-                       target.lanes(dtype), 0, 1, 1)  # fmt: skip
-    line_axis, units, vectors = _tile(target, rough)
-    return WindowPlan(geometry, columns, dtype, transposed, parts, images, rows, chunk,
-                      rough.lanes, line_axis, units, vectors)  # fmt: skip
+    before, padded = g.low, g.padded
+    if g.spread != (1, 1):
+        before, padded = _around(g)
+    plan = WindowPlan(geometry, columns, dtype, transposed, parts, before, padded, 1, 1, chunk,
+                      target.lanes(dtype))  # fmt: skip
+    plan = _banded(target, plan)
+    plan = replace(plan, pack=not transposed and _packs(target, plan))
+    return replace(plan, phases=tuple(_tiled(target, plan, phase) for phase in _phases(plan)))
 
 
-def _rows(target: Target, g: Geometry, line: int) -> int:
-    """Rows of windows in a band: a quarter of the level-2 cache, and enough bands for threads."""
+def _around(g: Geometry) -> tuple[Pair, Pair]:
+    """The zeros before images whose pixels are not spread, and their size with all zeros."""
+    before, padded = [], []
+    for out, size, low, spread, source in zip(
+        g.out, g.size, g.low, g.spread, g.source, strict=True
+    ):
+        steps = steps_of(out, size, low, spread)
+        first = max(0, *(-s.shift for s in steps))
+        last = max(source, *(s.windows + s.shift + s.pixels - 1 for s in steps))
+        before.append(first)
+        padded.append(first + last)
+    return Pair(*before), Pair(*padded)
+
+
+def _packs(target: Target, plan: WindowPlan) -> bool:
+    """Whether panels of the weights are copied: where vectors cannot be loaded from them.
+
+    Rows whose distance is a multiple of 512 bytes fall into few cache sets.
+    """
+    ragged = plan.columns % plan.lanes and not target.has_mask(plan.dtype)
+    conflicts = plan.columns * ITEM_BYTES[plan.dtype] % 512 == 0 and plan.terms >= 64
+    return bool(ragged) or (conflicts and plan.band_rows >= 128)
+
+
+def _banded(target: Target, plan: WindowPlan) -> WindowPlan:
+    """Rows and images of a band: half a level-2 cache, and enough bands for threads."""
+    g = plan.geometry
+    width = g.out.width
 
     def fits(rows: int) -> bool:
-        few = g.images * (g.out.height // rows) < MOST_BLOCKS and rows * g.out.width > BAND_ROWS
-        return g.span(rows) * line <= target.l2 // 4 and not few
+        few = g.images * (plan.grid // rows) < MOST_BLOCKS and rows * width > BAND_ROWS
+        band = replace(plan, rows=rows)
+        return band.strides[0] * ITEM_BYTES[plan.dtype] <= target.l2 // 4 and not few
 
-    rows = (r for r in range(g.out.height, 0, -1) if g.out.height % r == 0)
-    return next(filter(fits, rows), 1)
+    even = g.out.height % g.spread.height == 0
+    rows = (r for r in range(plan.grid, 0, -1) if plan.grid % r == 0)
+    plan = replace(plan, rows=next(filter(fits, rows), 1) if even else plan.grid)
+    if plan.rows < plan.grid:
+        return plan
+    least = plan.parts if plan.transposed else min(g.images, LEAST_BANDS)
+    room = target.l2 // 2 // (plan.strides[0] * ITEM_BYTES[plan.dtype])
+    most = min(g.images // least, room, -(-BAND_ROWS // plan.band_rows))
+    counts = (n for n in range(most, 0, -1) if g.images // plan.parts % n == 0)
+    return replace(plan, images=next(counts, 1))
 
 
-def _tile(target: Target, plan: WindowPlan) -> tuple[int, int, int]:
-    """Line, steps and vectors of the tile with the fewest cycles."""
-    axes = plan.row_axes
+def _phases(plan: WindowPlan) -> Iterator[Phase]:
+    """The products of a plan, without their tiles."""
+    (image, row, pixel), g = plan.strides, plan.geometry
+    across = g.out.width
+    if g.spread == (1, 1):
+        windows = merged(
+            Axis(plan.images, image, plan.rows * across),
+            Axis(plan.rows, row * g.stride.height, across),
+            Axis(across, pixel * g.stride.width, 1),
+        )
+        terms = merged(
+            Axis(g.size.height, row * g.dilation.height, g.size.width * g.channels),
+            Axis(g.size.width, pixel * g.dilation.width, g.channels),
+            Axis(plan.chunk, 1, 1),
+        )
+        yield Phase(0, 0, 0, *((terms, windows) if plan.transposed else (windows, terms)))
+        return
+    axes = [steps_of(*along) for along in zip(g.out, g.size, g.low, g.spread, strict=True)]
+    for (a, high), (b, wide) in itertools.product(*map(enumerate, axes)):
+        left = (high.shift + plan.before.height) * row + (wide.shift + plan.before.width) * pixel
+        right = (high.first * g.size.width + wide.first) * g.channels
+        count = min(plan.rows, high.windows)
+        windows = merged(
+            Axis(plan.images, image, g.out.height * across),
+            Axis(count, row, g.spread.height * across),
+            Axis(wide.windows, pixel, g.spread.width),
+        )
+        terms = merged(
+            Axis(high.pixels, row, g.spread.height * g.size.width * g.channels),
+            Axis(wide.pixels, pixel, g.spread.width * g.channels),
+            Axis(g.channels, 1, 1),
+        )
+        yield Phase(left, right, a * across + b, windows, terms)
+
+
+def _tiled(target: Target, plan: WindowPlan, phase: Phase) -> Phase:
+    """The phase with the tile of the fewest cycles."""
+    axes = phase.rows
     column_vectors = -(-plan.columns // plan.lanes)
-    terms = plan.band_rows if plan.transposed else plan.terms
     found = []
+    panel = phase.depth * plan.lanes * ITEM_BYTES[plan.dtype]
     for height, vectors in tile_shapes(target):
+        if plan.pack and vectors > 1 and vectors * panel > target.l2 // 2:
+            continue
         unit = 1
         for line in reversed(range(len(axes))):
             length = axes[line].size
             if height % unit == 0 and height // unit <= length:
-                tiles = -(-length // (height // unit))
-                even = -(-length // tiles)
-                shape = even * unit, vectors
-                cycles = tile_cycles(shape, length * unit, column_vectors, terms)
+                units = -(-length // -(-length // (height // unit)))
+                shape = units * unit, vectors
+                cycles = tile_cycles(shape, length * unit, column_vectors, phase.depth)
                 lines = math.prod(axis.size for axis in axes[:line])
-                found.append((lines * cycles, line, even, vectors))
+                found.append((lines * cycles, line, units, vectors))
             unit *= length
-    return min(found)[1:]
-
-
-class Tile(NamedTuple):
-    """Rows of the product held in registers: where they lie from a first element, and which."""
-
-    offsets: tuple[int, ...]
-    left: Value  # elements from the band's first to the tile's
-    row: Value
-
-
-@dataclass(frozen=True)
-class WindowNest:
-    """Writes the loops of one kernel.
-
-    `fill(image, row, chunk, scratch)` copies a band. Finished
-    elements go to `finish`, or to `c`.
-    """
-
-    b: Builder
-    plan: WindowPlan
-    right: Value
-    c: Value | None
-    scratch: Value
-    fill: Callable[[Value, Value, Value], None]
-    finish: Epilogue | None
-
-    def write(self, begin: Value, end: Value) -> None:
-        """Write the code of blocks `begin..end`."""
-        b, plan = self.b, self.plan
-        per = plan.bands_per_block
-        if not plan.transposed:
-            with b.loop(begin * per, b.minimum(end * per, plan.bands)) as loop:
-                self._band(loop.index, b.index(0))
-                self._product(loop.index * plan.band_rows)
-            return
-        with b.loop(begin, end) as blocks:
-            part = blocks.index if plan.chunks == 1 else b.div(blocks.index, plan.chunks)
-            chunk = blocks.index - part * plan.chunks
-            with b.loop(0, per) as loop:
-                band = part * per + loop.index
-                self._band(band, chunk)
-                first = b.compare("eq", loop.index, 0)
-                self._gradient(part, chunk, band * plan.band_rows, first)
-
-    def _band(self, band: Value, chunk: Value) -> None:
-        b, plan = self.b, self.plan
-        per_image = plan.geometry.out.height // plan.rows
-        image = band if per_image == 1 else b.div(band, per_image)
-        self.fill(image * plan.images, (band - image * per_image) * plan.rows, chunk)
-
-    def _product(self, first_row: Value) -> None:
-        b, plan = self.b, self.plan
-        zero = b.zeros(plan.dtype, plan.lanes)
-        for column, widths in self._panels():
-            for tile in self._tiles():
-                first = [zero] * (len(tile.offsets) * len(widths))
-                sums = self._accumulate(tile, plan.term_axes, self.right, column, widths, first)
-                self._finish(first_row + tile.row, column, widths, sums)
-
-    def _gradient(self, part: Value, chunk: Value, first_term: Value, first: Value) -> None:
-        """Add a band's terms to the sums, which lie in the result."""
-        b, plan = self.b, self.plan
-        assert self.c is not None
-        right = b.address(self.right, first_term * plan.columns, plan.dtype)
-        top = part * plan.terms + chunk * plan.chunk
-        for column, widths in self._panels():
-            for tile in self._tiles():
-                at = b.address(self.c, (top + tile.row) * plan.columns + column, plan.dtype)
-                places = [
-                    (i * plan.columns + j * plan.lanes, mask)
-                    for i in range(len(tile.offsets))
-                    for j, mask in enumerate(widths)
-                ]
-                zero = b.zeros(plan.dtype, plan.lanes)
-                sums = [
-                    b.select(first, zero, b.load(at, i, plan.dtype, plan.lanes, mask))
-                    for i, mask in places
-                ]
-                done = self._accumulate(tile, plan.window_axes, right, column, widths, sums)
-                for value, (i, mask) in zip(done, places, strict=True):
-                    b.store(value, at, i, mask)
-
-    def _panels(self) -> Iterator[tuple[Value, list[int | None]]]:
-        """The first column of each panel, and the masks of its vectors; yields inside loops."""
-        b, plan = self.b, self.plan
-        width = plan.vectors * plan.lanes
-        whole = plan.columns // width
-        if whole:
-            with b.loop(0, whole) as loop:
-                yield loop.index * width, [None] * plan.vectors
-        rest = plan.columns - whole * width
-        if rest:
-            last = rest % plan.lanes or None
-            yield b.index(whole * width), [*[None] * (-(-rest // plan.lanes) - 1), last]
-
-    def _tiles(self) -> Iterator[Tile]:
-        """All tiles of a band: along each line those of full height, then those a step lower."""
-        axes = self.plan.row_axes
-        zero = self.b.index(0)
-        yield from self._lines(axes, 0, zero, zero)
-
-    def _lines(self, axes: Axes, level: int, left: Value, row: Value) -> Iterator[Tile]:
-        b, plan = self.b, self.plan
-        axis = axes[level]
-        if level < plan.line:
-            with b.loop(0, axis.size) as loop:
-                step = loop.index
-                yield from self._lines(
-                    axes, level + 1, left + step * axis.stride, row + step * axis.out
-                )
-            return
-        tiles = -(-axis.size // plan.units)
-        tall = tiles - (tiles * plan.units - axis.size)
-        for units, low, high in ((plan.units, 0, tall), (plan.units - 1, tall, tiles)):
-            if low < high:
-                offsets = tuple(_places(Axis(units, *axis[1:]), *axes[level + 1 :]))
-                with b.loop(low, high) as loop:
-                    step = loop.index * units + tall * (plan.units - units)
-                    yield Tile(offsets, left + step * axis.stride, row + step * axis.out)
-
-    def _accumulate(
-        self,
-        tile: Tile,
-        axes: Axes,
-        right: Value,
-        column: Value,
-        widths: list[int | None],
-        sums: Sequence[Value],
-    ) -> Sequence[Value]:
-        """Add products over the axes of the terms: one loop for each."""
-        b, plan = self.b, self.plan
-        left = b.address(self.scratch, tile.left, plan.dtype)
-        right = b.address(right, column, plan.dtype)
-
-        def level(depth: int, x: Value, y: Value, sums: Sequence[Value]) -> Sequence[Value]:
-            if depth == len(axes):
-                return self._multiply(tile.offsets, x, y, widths, sums)
-            axis = axes[depth]
-            with b.loop(0, axis.size, 1, sums) as loop:
-                step = loop.index
-                inside = b.address(x, step * axis.stride, plan.dtype)
-                line = b.address(y, step * (axis.out * plan.columns), plan.dtype)
-                loop.next(*level(depth + 1, inside, line, loop.carried))
-            return loop.results
-
-        return level(0, left, right, sums)
-
-    def _multiply(
-        self,
-        offsets: Sequence[int],
-        x: Value,
-        y: Value,
-        widths: list[int | None],
-        sums: Sequence[Value],
-    ) -> list[Value]:
-        b, plan = self.b, self.plan
-        columns = [
-            b.load(y, j * plan.lanes, plan.dtype, plan.lanes, mask) for j, mask in enumerate(widths)
-        ]
-        result = []
-        for i, offset in enumerate(offsets):
-            factor = b.splat(b.load(x, offset, plan.dtype), plan.lanes)
-            for j, values in enumerate(columns):
-                result.append(multiply_add(b, factor, values, sums[i * len(columns) + j]))
-        return result
-
-    def _finish(
-        self, row: Value, column: Value, widths: list[int | None], sums: Sequence[Value]
-    ) -> None:
-        b, plan = self.b, self.plan
-        if self.finish is None:
-            assert self.c is not None
-            top = b.address(self.c, row * plan.columns + column, plan.dtype)
-            for at, value in enumerate(sums):
-                i, j = divmod(at, len(widths))
-                b.store(value, top, i * plan.columns + j * plan.lanes, widths[j])
-            return
-        stage = b.address(self.scratch, plan.scratch // ITEM_BYTES[plan.dtype], plan.dtype)
-        stage = b.address(stage, -plan.stage_elements, plan.dtype)
-        for at, value in enumerate(sums):
-            b.store(value, stage, at * plan.lanes)
-        with b.loop(0, len(sums) // len(widths)) as loop:  # a long epilogue is compiled once
-            for j, mask in enumerate(widths):
-                place = (loop.index * len(widths) + j) * plan.lanes
-                value = b.load(stage, place, plan.dtype, plan.lanes)
-                self.finish(b, row + loop.index, column + j * plan.lanes, value, mask)
-
-
-def _places(*axes: Axis) -> Iterator[int]:
-    """Where the elements along axes lie, row by row."""
-    if not axes:
-        yield 0
-        return
-    for step in range(axes[0].size):
-        yield from (step * axes[0].stride + rest for rest in _places(*axes[1:]))
+    _, line, units, vectors = min(found)
+    return phase._replace(line=line, units=units, vectors=vectors)
