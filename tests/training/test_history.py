@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 
 from needle.training import History
@@ -47,3 +48,16 @@ def test_text_is_a_table():
 
 def test_table_aligns_to_the_right():
     assert table([["a", "bcd"], ["10", "2"]]) == " a  bcd\n10    2"
+
+
+def test_plot_draws_each_curve_and_the_best_epoch():
+    figures = pytest.importorskip("matplotlib.figure")
+    rows = [{"epoch": i, "loss": 1.0 / i, "val_loss": 2.0 / i, "accuracy": 0.5} for i in (1, 2, 3)]
+    figure = figures.Figure()
+    assert History(rows, best_epoch=2).plot(figure) is figure
+    loss, accuracy = figure.axes
+    assert [line.get_label() for line in loss.lines] == ["training", "validation", "best epoch"]
+    assert [line.get_label() for line in accuracy.lines] == ["training", "best epoch"]
+    np.testing.assert_allclose(loss.lines[1].get_ydata(), [2.0, 1.0, 2 / 3])
+    assert list(loss.lines[2].get_xdata()) == [2, 2]
+    assert History().plot(figures.Figure()).axes == []

@@ -154,6 +154,14 @@ class Value:
         else:
             mode.tracer.write_data(self, data)
 
+    def _repr_html_(self) -> str:
+        from needle.markup import array
+
+        made = f" by {self.op.name}" if self.op is not None else ""
+        data = self.realize_cached_data()
+        parts = data if isinstance(data, tuple) else (data,)
+        return "".join(array(part, f"{part.dtype} {part.shape}{made}") for part in parts)
+
     def is_leaf(self) -> bool:
         """Say whether no op made this value."""
         return self.op is None

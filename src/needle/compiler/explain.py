@@ -22,6 +22,17 @@ from needle.compiler.run import BoundProgram
 REPEATS = 20
 
 
+class Explanation(str):
+    """The text of `explain()`: printed as it is, with bars for the times in a notebook."""
+
+    __repr__ = str.__str__
+
+    def _repr_html_(self) -> str:
+        from needle.markup import explanation
+
+        return explanation(self)
+
+
 @dataclass(frozen=True)
 class Cost:
     """One step of a program: `seconds` measured, `limit` in seconds and what sets it."""
@@ -106,7 +117,7 @@ def explain(
         lines += [f"  {machine.describe(limits)}", ""]
     for title, notes in history.notes.items():
         lines += [f"{title}: {len(notes)}", *(f"  {note}" for note in notes)]
-    return "\n".join(lines).rstrip()
+    return Explanation("\n".join(lines).rstrip())
 
 
 def describe(bound: BoundProgram, found: Sequence[Cost]) -> Iterator[str]:

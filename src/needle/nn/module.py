@@ -216,6 +216,14 @@ class Module:
     def __repr__(self) -> str:
         return "\n".join(_tree(self, "", 0))
 
+    def _repr_html_(self) -> str:
+        from needle.markup import table
+
+        named = [(path or "model", module) for path, module in self.named_modules()]
+        counts = (sum(p.size for p in module.parameters()) for _, module in named)
+        rows = ((path, describe(m), f"{n:,}") for (path, m), n in zip(named, counts, strict=True))
+        return table([("path", "layer", "parameters"), *rows])
+
 
 def _as_tensor(x: Any) -> Any:
     """Return an array of numbers as a constant Tensor, without a copy; anything else as it is."""

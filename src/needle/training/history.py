@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass
@@ -44,8 +45,53 @@ class History:
         return list(dict.fromkeys(name for row in self.rows for name in row))
 
     def __str__(self) -> str:
-        lines = [self.columns, *([_short(row.get(c)) for c in self.columns] for row in self.rows)]
-        return table(lines)
+        return table(self._lines())
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        from needle import markup
+
+        pictures = [markup.chart(name, self["epoch"], c) for name, c in self.panels().items()]
+        return "".join([*pictures, markup.table(self._lines())])
+
+    def plot(self, figure: Any = None) -> Any:
+        """Draw loss and accuracy over the epochs with matplotlib, and return the figure.
+
+        `figure` is one to draw into; by default a new one of pyplot. Errors: ImportError where
+        matplotlib is not installed (`pip install needle-dl[plots]`).
+
+        >>> history = ndl.training.History([{"epoch": 1, "loss": 0.5, "val_loss": 0.6}])
+        >>> from matplotlib.figure import Figure
+        >>> len(history.plot(Figure()).axes)
+        1
+        """
+        if figure is None:
+            from matplotlib import pyplot
+
+            figure = pyplot.figure(figsize=(9, 3.5), layout="constrained")
+        panels = self.panels()
+        drawn = figure.subplots(1, len(panels), squeeze=False)[0] if panels else []
+        for axes, (name, curves) in zip(drawn, panels.items(), strict=True):
+            for label, values in curves.items():
+                axes.plot(self["epoch"], values, label=label)
+            if self.best_epoch:
+                axes.axvline(self.best_epoch, color="grey", linewidth=0.8, label="best epoch")
+            axes.set(xlabel="epoch", ylabel=name)
+            axes.legend()
+        return figure
+
+    def panels(self) -> dict[str, dict[str, list[float]]]:
+        """The curves of loss and of accuracy, those that there are."""
+        parts = {"training": "", "validation": "val_"}
+        panels = {
+            name: {k: self[p + name] for k, p in parts.items() if p + name in self.columns}
+            for name in ("loss", "accuracy")
+        }
+        return {name: curves for name, curves in panels.items() if curves}
+
+    def _lines(self) -> list[list[str]]:
+        return [self.columns, *([_short(row.get(c)) for c in self.columns] for row in self.rows)]
 
 
 def table(lines: Iterable[Iterable[str]]) -> str:
