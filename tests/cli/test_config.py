@@ -18,9 +18,9 @@ from needle.errors import DataError
 
 NAMES = [
     "--data", "--model", "--epochs", "--batch-size", "--hidden", "--blocks", "--context", "--norm",
-    "--dropout", "--optimizer", "--lr", "--schedule", "--weight-decay", "--l1", "--val-fraction",
-    "--patience",
-    "--eager", "--seed", "--out", "--resume", "--config", "--quiet", "--debug",
+    "--dropout", "--augment", "--optimizer", "--lr", "--schedule", "--weight-decay", "--l1",
+    "--val-fraction", "--patience", "--eager", "--seed", "--out", "--resume", "--config",
+    "--quiet", "--debug",
 ]  # fmt: skip
 
 

@@ -50,7 +50,7 @@ def test_the_model_is_rebuilt_from_its_file_alone(here, data):
     train("--data", data, "--norm", "layer", "--hidden", 6, "--out", here / "run")
     (here / "run" / "config.json").unlink()
     trained = load_model(here / "run")
-    assert trained.about == {"features": 6, "classes": 3, "maximum": 255}
+    assert trained.about == {"shape": [2, 3], "classes": 3, "maximum": 255}
     assert trained.options.hidden == 6
     assert "LayerNorm1d 3" in repr(trained.model)
 

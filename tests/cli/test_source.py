@@ -15,10 +15,11 @@ from tests.cli.runs import make_data
 def test_digits():
     source = open_source("digits")
     assert (len(source.train), len(source.test())) == (1437, 360)
-    assert (source.name, source.classes, source.maximum, source.features) == ("digits", 10, 16, 64)
+    assert (source.name, source.classes, source.maximum) == ("digits", 10, 16)
+    assert source.shape == [8, 8, 1]
 
 
-@pytest.mark.parametrize("name", ["mnist", "fashion-mnist"])
+@pytest.mark.parametrize("name", ["mnist", "fashion-mnist", "cifar10"])
 def test_names_of_sets_in_mnists_format(monkeypatch, name):
     images = np.zeros((3, 28, 28, 1), np.uint8)
     parts = [data.ImageDataset(images[:k], np.arange(k, dtype=np.uint8)) for k in (3, 2)]
@@ -26,7 +27,8 @@ def test_names_of_sets_in_mnists_format(monkeypatch, name):
     source = open_source(name)
     assert source.train is parts[0]
     assert source.test() is parts[1]
-    assert (source.name, source.classes, source.maximum, source.features) == (name, 10, 255, 784)
+    assert (source.name, source.classes, source.maximum) == (name, 10, 255)
+    assert source.shape == [28, 28, 1]
 
 
 @pytest.mark.parametrize("packed", [True, False])
@@ -40,13 +42,13 @@ def test_a_folder_of_idx_files(here, packed):
         path = folder / (file if packed else file.removesuffix(".gz"))
         path.write_bytes(gzip.compress(content) if packed else content)
     source = open_source(str(folder))
-    assert (source.name, source.classes, source.features) == ("my letters", 3, 6)
+    assert (source.name, source.classes, source.shape) == ("my letters", 3, [2, 3, 1])
     np.testing.assert_array_equal(source.test().X[..., 0], (images[:3] / 255).astype("float32"))
 
 
 def test_a_folder_of_arrays(here):
     source = open_source(str(make_data(here / "table")))
-    assert (source.name, source.classes, source.features) == ("table", 3, 6)
+    assert (source.name, source.classes, source.shape) == ("table", 3, [2, 3])
     x, y = source.train[np.arange(80)]
     np.testing.assert_array_equal(x, np.load(here / "table" / "x_train.npy"))
     np.testing.assert_array_equal(y, np.load(here / "table" / "y_train.npy"))

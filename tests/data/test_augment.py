@@ -69,3 +69,17 @@ def test_a_wrong_rank_or_channel_count_is_named():
             change(IMAGES[0])
     with pytest.raises(ShapeError, match=r"expected 3 channels .* got shape \(5, 2, 4, 3\)"):
         data.Normalize([0] * 3, [1] * 3)(IMAGES)
+
+
+def test_augmented_changes_images_and_keeps_labels():
+    x, y = np.arange(5 * 3 * 2 * 2.0).reshape(5, 3, 2, 2), np.arange(5)
+    plain = data.NDArrayDataset(x, y)
+    changed = data.Augmented(plain, lambda images: images[..., ::-1] + len(images))
+    assert len(changed) == 5 and changed.takes_index_arrays
+    for index, count in [([3, 0], 2), (slice(1, 4), 3)]:
+        images, labels = changed[index]
+        np.testing.assert_array_equal(images, x[index][..., ::-1] + count)
+        np.testing.assert_array_equal(labels, y[index])
+    image, label = changed[2]
+    np.testing.assert_array_equal(image, x[2, ..., ::-1] + 1)
+    assert label == 2

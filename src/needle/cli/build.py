@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from needle import nn, ops, optim
 from needle.autograd import Tensor
-from needle.cli.config import TrainConfig
-from needle.models import LanguageModel, MLPResNet, gpt
+from needle.cli.config import IMAGE_MODELS, TrainConfig
+from needle.errors import ArgumentError
+from needle.models import LanguageModel, MLPResNet, gpt, resnet18, resnet20
 from needle.optim import lr_scheduler
 from needle.training import Callback, EarlyStopping, Run
 
@@ -21,7 +23,20 @@ def make_model(config: TrainConfig, about: dict[str, Any]) -> nn.Module:
         return gpt(len(about["characters"]), *sizes, dropout=config.dropout)
     if config.model == "lstm":
         return CharacterLSTM(len(about["characters"]), config.hidden, config.blocks)
-    return make_mlp(config, about["features"], about["classes"])
+    if config.model in IMAGE_MODELS:
+        return make_resnet(config, about["shape"], about["classes"])
+    return make_mlp(config, math.prod(about["shape"]), about["classes"])
+
+
+def make_resnet(config: TrainConfig, shape: Sequence[int], classes: int) -> nn.Module:
+    """Return a residual network for small images.
+
+    Raises: ArgumentError for samples that are not (3, H, W).
+    """
+    if len(shape) != 3 or shape[0] != 3:
+        text = f"expected samples (3, H, W), got {tuple(shape)}"
+        raise ArgumentError(f"--model {config.model}: {text}; --model mlp takes any")
+    return resnet20(classes) if config.model == "resnet20" else resnet18(classes, stem="cifar")
 
 
 class CharacterLSTM(nn.Module):

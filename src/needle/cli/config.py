@@ -45,8 +45,15 @@ COUNT = click.IntRange(min=1)
 FILE = click.Path(path_type=str)
 TEXTS = ("text/tinyshakespeare",)
 TEXT_MODELS = ("gpt", "lstm")
+IMAGE_MODELS = ("resnet20", "resnet18")
+_RESNET = {
+    "epochs": 10, "batch_size": 128, "optimizer": "sgd", "lr": 1.0, "weight_decay": 0.0005,
+    "val_fraction": 0.04, "augment": 4,
+}  # fmt: skip
 RECIPES: dict[str, dict[str, Any]] = {  # what differs from the defaults of TrainConfig
     "mlp": {},
+    "resnet20": _RESNET,
+    "resnet18": _RESNET,
     "gpt": {
         "epochs": 12, "batch_size": 16, "hidden": 128, "blocks": 4, "dropout": 0.0,
         "optimizer": "adamw", "lr": 0.002, "weight_decay": 0.1, "val_fraction": 0.1,
@@ -63,7 +70,7 @@ class TrainConfig:
     """All options of `needle train`."""
 
     data: str = option("digits", "A name, a folder DIR or a file TEXT; see above.")
-    model: str = choice("mlp", tuple(RECIPES), "gpt and lstm learn text; a text asks for gpt.")
+    model: str = choice("mlp", tuple(RECIPES), "What learns; see above.")
     epochs: int = option(30, "Passes over the training part.", COUNT)
     batch_size: int = option(32, "Samples a step.", COUNT)
     hidden: int = option(100, "Width of the network.", click.IntRange(min=2))
@@ -71,6 +78,11 @@ class TrainConfig:
     context: int = option(128, "Characters that a model of text learns from at once.", COUNT)
     norm: str = choice("batch", ("batch", "layer"), "Normalisation.")
     dropout: float = option(0.2, "Share of units dropped.", SHARE)
+    augment: int = option(
+        0,
+        "Pixels that training images (C, H, W) are shifted by, some of them mirrored; 0: none.",
+        click.IntRange(min=0),
+    )
     optimizer: str = choice("adam", ("sgd", "adam", "adamw"), "sgd has momentum 0.9.")
     lr: float = option(0.01, "Learning rate, the largest of the schedule.", POSITIVE)
     schedule: str = choice(
@@ -133,8 +145,15 @@ def from_command_line(context: click.Context) -> TrainConfig:
         stored = read_options(Path(given["config"]))
     options = stored | given
     if "model" not in options:
-        options["model"] = "gpt" if is_text(options.get("data", "")) else "mlp"
+        options["model"] = usual_model(options.get("data", ""))
     return TrainConfig(**RECIPES[options["model"]] | options)
+
+
+def usual_model(data: str) -> str:
+    """Return the model that learns `--data` unless another is asked for."""
+    if data == "cifar10":
+        return "resnet20"
+    return "gpt" if is_text(data) else "mlp"
 
 
 def is_text(data: str) -> bool:

@@ -66,10 +66,13 @@ debug_option = click.option("--debug", is_flag=True, help="Show the traceback of
 def train(context: click.Context, /, **_: object) -> None:
     """Train a model; without options, on the handwritten digits that needle ships.
 
-    Data sets by name: digits, mnist, fashion-mnist, text/tinyshakespeare. TEXT is a file in UTF-8.
-    DIR is a folder with MNIST's four IDX files (train-images-idx3-ubyte, train-labels-idx1-ubyte,
-    t10k-images-idx3-ubyte, t10k-labels-idx1-ubyte, gzipped or not), or with x_train.npy,
-    y_train.npy, x_test.npy, y_test.npy: samples (N, ...), labels (N,) from 0.
+    Data sets by name: digits, mnist, fashion-mnist, cifar10, text/tinyshakespeare. TEXT is a file
+    in UTF-8. DIR is a folder with MNIST's four IDX files (train-images-idx3-ubyte,
+    train-labels-idx1-ubyte, t10k-images-idx3-ubyte, t10k-labels-idx1-ubyte, gzipped or not), or
+    with x_train.npy, y_train.npy, x_test.npy, y_test.npy: samples (N, ...), labels (N,) from 0.
+
+    Models: mlp, an MLPResNet for samples of any shape; resnet20 and resnet18 for images (3, H, W),
+    resnet20 unless said otherwise for cifar10; gpt and lstm for text, gpt unless said otherwise.
 
     Everything about a run is in its folder: config.json, metrics.csv, model.safetensors,
     checkpoint.safetensors, curves.png.

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from needle.errors import DataError
 IDX_FILES = (TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS)
 NPY_FILES = ("x_train.npy", "y_train.npy", "x_test.npy", "y_test.npy")
 Reader = Callable[[Path, Path], Dataset]
-NAMES = ("digits", "mnist", "fashion-mnist")
+NAMES = ("digits", "mnist", "fashion-mnist", "cifar10")
 
 
 @dataclass(frozen=True)
@@ -34,14 +35,14 @@ class Source:
     maximum: int = 255
 
     @property
-    def about(self) -> dict[str, int]:
+    def about(self) -> dict[str, Any]:
         """What a model of it, and a reader of further samples, must know."""
-        return {"features": self.features, "classes": self.classes, "maximum": self.maximum}
+        return {"shape": self.shape, "classes": self.classes, "maximum": self.maximum}
 
     @property
-    def features(self) -> int:
-        """The numbers in one sample."""
-        return int(np.size(self.train[0][0]))
+    def shape(self) -> list[int]:
+        """The shape of one sample."""
+        return list(np.shape(self.train[0][0]))
 
 
 def open_source(name: str) -> Source:
@@ -54,9 +55,7 @@ def open_source(name: str) -> Source:
     Raises: DataError for a name or a folder that is neither.
     """
     if name in NAMES:
-        images, held_out = {"digits": data.digits, "mnist": data.mnist}.get(
-            name, data.fashion_mnist
-        )()
+        images, held_out = getattr(data, name.replace("-", "_"))()
         return Source(name, images, lambda: held_out, maximum=images.maximum)
     folder = Path(name)
     label = folder.resolve().name or "data"

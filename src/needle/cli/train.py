@@ -14,7 +14,7 @@ from needle.cli.report import draw_curves, scores_table
 from needle.cli.run_folder import MetricsFile
 from needle.cli.source import NAMES, Source, open_source
 from needle.cli.text import Samples, TextSource, open_text
-from needle.data import Dataset, Subset
+from needle.data import Augment, Augmented, Dataset, Subset
 from needle.errors import ArgumentError
 from needle.training import Checkpoint, History, evaluate, fit
 
@@ -56,6 +56,8 @@ def _train(config: TrainConfig, source: Source | TextSource, folder: Path) -> No
     else:
         parts = split(source.train, config.val_fraction)
     training, validation = parts
+    if config.augment:
+        training = Augmented(training, Augment(config.augment))
     model = build.make_model(config, source.about)
     optimizer = build.make_optimizer(config, model)
     batches = -(-len(training) // config.batch_size)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,9 +44,9 @@ def evaluate_run(directory: str | None) -> None:
 def predict_file(directory: str, file: str) -> None:
     """Print `index,label,probability` for each sample in a file."""
     trained = load_model(Path(directory))
-    if "features" not in trained.about:
+    if "shape" not in trained.about:
         raise DataError(f"{directory}: this run learned a text; see needle generate")
-    samples = read_samples(Path(file), trained.about["features"], trained.about["maximum"])
+    samples = read_samples(Path(file), trained.about["shape"], trained.about["maximum"])
     logits = predict(trained.model, samples)
     probabilities = ops.softmax(Tensor.make_const(logits)).numpy()
     click.echo("index,label,probability")
@@ -52,8 +54,8 @@ def predict_file(directory: str, file: str) -> None:
         click.echo(f"{index},{row.argmax()},{row.max():.6f}")
 
 
-def read_samples(path: Path, features: int, maximum: int) -> np.ndarray:
-    """Return the samples of a .npy or .csv file as float32 (N, features).
+def read_samples(path: Path, shape: Sequence[int], maximum: int) -> np.ndarray:
+    """Return the samples of a .npy or .csv file as float32 (N, *shape), one a row in the file.
 
     Floats are taken as they are, so they must be scaled as in training: images from 0 to 1. A .npy
     file of uint8 holds raw pixels, which are divided by `maximum`, the largest one of the data set
@@ -62,11 +64,12 @@ def read_samples(path: Path, features: int, maximum: int) -> np.ndarray:
     """
     if path.suffix.lower() not in (".npy", ".csv"):
         raise DataError(f"{path}: expected a .npy or a .csv file")
+    features = math.prod(shape)
     array = read_npy(path) if path.suffix.lower() == ".npy" else read_csv(path)
     if array.ndim < 2 or array[:1].size != features or not len(array):
         text = f"expected one sample of {features} numbers a row, got shape {array.shape}"
         raise DataError(f"{path}: {text}")
-    return scaled(array.reshape(len(array), features), maximum)
+    return scaled(array.reshape(len(array), *shape), maximum)
 
 
 def read_csv(path: Path) -> np.ndarray:

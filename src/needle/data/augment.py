@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
+from needle.data.dataset import Dataset, Sample
 from needle.errors import ArgumentError, ShapeError
 
 
@@ -68,6 +70,32 @@ class Normalize:
             text = f"expected {len(self.mean)} channels (N, C, H, W), got shape {images.shape}"
             raise ShapeError(f"Normalize: {text}")
         return (images - self.mean) / self.std
+
+
+class Augmented(Dataset):
+    """The samples of `dataset`, their images changed batch by batch: (change(x), y).
+
+    `change` takes and gives whole batches, as `Augment()` does.
+
+    >>> images = ndl.data.NDArrayDataset(np.ones((10, 3, 8, 8), "float32"), np.zeros(10, int))
+    >>> x, y = ndl.data.Augmented(images, ndl.data.Augment(padding=2))[[0, 1]]
+    >>> x.shape
+    (2, 3, 8, 8)
+    """
+
+    def __init__(self, dataset: Dataset, change: Callable[[np.ndarray], np.ndarray]) -> None:
+        super().__init__()
+        self.dataset, self.change = dataset, change
+        self.takes_index_arrays = getattr(dataset, "takes_index_arrays", False)
+
+    def __getitem__(self, index: Any) -> Sample:
+        x, *labels = self.dataset[index]
+        one = np.ndim(labels[0]) == 0
+        changed = self.change(x[np.newaxis] if one else x)
+        return (changed[0] if one else changed, *labels)
+
+    def __len__(self) -> int:
+        return len(self.dataset)
 
 
 def check_batch(where: str, images: np.ndarray) -> None:
