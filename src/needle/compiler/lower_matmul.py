@@ -151,7 +151,9 @@ def plan_of(node: Node, target: Target) -> MatMulPlan:
     m, n = node.shape[-2:]
     k = a.shape[-2] if primitive.transpose_a else a.shape[-1]
     transposed = primitive.transpose_a, primitive.transpose_b
-    return _plan(target, (m, n, k), node.dtype.name, transposed, math.prod(node.shape[:-2]))
+    panels = len(node.inputs[1].shape) > len(node.shape)
+    batch = math.prod(node.shape[:-2])
+    return _plan(target, (m, n, k), node.dtype.name, transposed, batch, panels)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -161,6 +163,8 @@ def _plan(
     dtype: str,
     transposed: tuple[bool, bool],
     batch: int,
+    panels: bool,
 ) -> MatMulPlan:
     first, second = transposed
-    return plan_matmul(target, *sizes, dtype, transpose_a=first, transpose_b=second, batch=batch)
+    return plan_matmul(target, *sizes, dtype, transpose_a=first, transpose_b=second, batch=batch,
+                       panels_given=panels)  # fmt: skip

@@ -56,6 +56,7 @@ class MatMulPlan:
     vectors: int
     pack: bool
     k_blocks: int
+    panels_given: bool = False  # B is in panels already: see `matmul_panels`
 
     @property
     def tiles(self) -> int:
@@ -116,7 +117,8 @@ class MatMulPlan:
     @property
     def packed_elements(self) -> int:
         """Scratch for the packed panel; transposing writes whole squares."""
-        return (self.k_block + self.lanes) * self.panel_columns if self.pack else 0
+        packs = self.pack and not self.panels_given
+        return (self.k_block + self.lanes) * self.panel_columns if packs else 0
 
     @property
     def stage_rows(self) -> int:
@@ -141,6 +143,7 @@ def plan_matmul(
     transpose_b: bool = False,
     batch: int = 1,
     split: Split | None = None,
+    panels_given: bool = False,
 ) -> MatMulPlan:
     """Choose tiles, packing and blocks for ``(m, k) @ (k, n)``, all at least 1.
 
@@ -155,12 +158,12 @@ def plan_matmul(
     height, vectors = _tile_shape(target, m, -(-n // lanes), k)
     panel_bytes = vectors * lanes * ITEM_BYTES[dtype]
     k_blocks = -(-k * panel_bytes // (target.l2 // 2))
-    pack = _packs(target, m, n, k, dtype, transpose_b) or k_blocks > 1
+    pack = panels_given or _packs(target, m, n, k, dtype, transpose_b) or k_blocks > 1
     if split is None:
         enough = (2 if k_blocks > 1 else 4) * vectors * lanes
-        split = "columns" if pack and n >= enough else "rows"
+        split = "columns" if panels_given or (pack and n >= enough) else "rows"
     return MatMulPlan(m, n, k, batch, dtype, transpose_a, transpose_b, split,
-                      lanes, height, vectors, pack, k_blocks)  # fmt: skip
+                      lanes, height, vectors, pack, k_blocks, panels_given)  # fmt: skip
 
 
 def _packs(target: Target, m: int, n: int, k: int, dtype: str, transpose_b: bool) -> bool:

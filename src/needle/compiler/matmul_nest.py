@@ -97,7 +97,7 @@ def _panel(nest: Nest, panel: Panel, start: Value, stop: Value) -> None:
     with b.loop(0, plan.k_blocks) as loop:
         k0 = loop.index * plan.k_block
         terms = b.minimum(plan.k - k0, plan.k_block)
-        if plan.pack:
+        if plan.pack and not plan.panels_given:
             pack_panel(nest, panel, k0, terms)
         for height, low, high in _heights(nest, start, stop):
             with b.loop(low, high) as tiles:
@@ -165,7 +165,10 @@ def _accumulate(
     b, plan = nest.b, nest.plan
     across, along = (1, plan.m) if plan.transpose_a else (plan.k, 1)  # strides of A by row and k
     left = b.address(nest.a, row * across + k0 * along, plan.dtype)
-    if plan.pack:
+    if plan.panels_given:
+        before = panel.column * plan.k + k0 * plan.panel_columns
+        right, stride = b.address(nest.right, before, plan.dtype), plan.panel_columns
+    elif plan.pack:
         right, stride = nest.packed, plan.panel_columns
     else:
         right, stride = b.address(nest.right, k0 * plan.n + panel.column, plan.dtype), plan.n

@@ -23,6 +23,7 @@ from needle.compiler.lower_nest import NestWork
 from needle.compiler.lower_reduce import neutral
 from needle.compiler.lower_index import storage
 from needle.compiler.lower_schedule import STREAMS, UnfusableError
+from needle.compiler.matmul_panels import with_panels
 from needle.compiler.primitives import (
     Concat,
     Input,
@@ -66,11 +67,12 @@ def compile_graph(
     `Program.outputs` says. Inputs in `numbers` lie in the block of numbers. Without `fusing` each
     node is a kernel. `records` gets the nodes behind each step, for `check`.
     """
-    graph = in_parts(distinct_outputs(without_empty(graph)))
+    target = target or host()
+    graph = with_panels(in_parts(distinct_outputs(without_empty(graph))), target)
     ties = {graph.outputs[o]: graph.inputs[i] for o, i in (tied or {}).items()}
     graph, groups, memory = fuse(graph, ties, fusing=fusing)
     ties = {graph.outputs[o]: graph.inputs[i] for o, i in (tied or {}).items()}
-    kernels = Kernels(target or host())
+    kernels = Kernels(target)
     lowered = plan_order.ordered(plan_order.tailed(_lower(kernels, groups, memory)))
     inputs = tuple(
         ProgramInput(n.shape, n.dtype.name, i in numbers, getattr(n.primitive, "label", ""))
