@@ -19,12 +19,12 @@ from needle.compiler import jit_native, plan_order
 from needle.compiler.fuse import fuse
 from needle.compiler.graph import Graph
 from needle.compiler.lower import Kernels
-from needle.compiler.lower_print import describe
 from needle.compiler.plan import compile_graph, distinct_outputs
 from needle.compiler.primitives import Broadcast, Constant, Input
 from needle.compiler.program import Buffer, Program
 from needle.compiler.simplify import simplify
 from needle.compiler.target import named
+from tools.kernel_loops import describe
 
 PAGES = Path(__file__).resolve().parent.parent / "docs" / "layers"
 TARGET = named("skylake-avx512")

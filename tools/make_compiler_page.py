@@ -29,7 +29,6 @@ from needle.compiler import jit_native, plan_order
 from needle.compiler.fuse import Fused, fuse
 from needle.compiler.graph import Graph
 from needle.compiler.lower import Kernels, Lowered
-from needle.compiler.lower_print import describe
 from needle.compiler.native import assembly, llvm
 from needle.compiler.plan import compile_graph, distinct_outputs
 from needle.compiler.primitives import MatMul
@@ -42,6 +41,7 @@ from tests.compiler.compiled import compiled_program
 from tests.compiler.graphs import GRAPHS
 from tests.compiler.native_helper import inner_loops
 from tools import layer_loops
+from tools.kernel_loops import describe
 
 PAGE = ROOT / "docs" / "compiler.md"
 TARGET = named("skylake-avx512")

@@ -5,10 +5,10 @@ import re
 from needle.compiler import plan_order
 from needle.compiler.fuse import fuse
 from needle.compiler.lower import Kernels
-from needle.compiler.lower_print import describe
 from needle.compiler.simplify import simplify
 from needle.compiler.target import named
 from tests.compiler import building as g
+from tools.kernel_loops import describe
 from tools.make_compiler_page import PAGE, made
 
 

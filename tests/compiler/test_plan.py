@@ -66,7 +66,7 @@ def test_a_barrier_stands_between_what_one_thread_writes_and_another_reads(name)
     for k, one in enumerate(lowered):
         for node in {storage(n) for n in one.parameters} - set(one.writes):
             before = writer.get(node)
-            if before is not None and lowered[before].blocks + one.blocks > 2:
+            if before is not None and lowered[before].work.cost.blocks + one.work.cost.blocks > 2:
                 crossings += 1
                 assert any(waits[before + 1 : k + 1]), f"{node} is read before it is finished"
     assert crossings or name == "layer_norm"

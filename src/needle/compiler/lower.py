@@ -14,7 +14,7 @@ from needle.compiler.fuse_group import Group, Memory
 from needle.compiler.fuse_rules import Partial, Pattern, refined, shapes_of
 from needle.compiler.fuse_window import windowed
 from needle.compiler.graph import Node
-from needle.compiler.lower_bundle import INTERFACE, AnyWork, Bundle, piece_of
+from needle.compiler.lower_bundle import Bundle, piece_of
 from needle.compiler.lower_matmul import MatMulWork
 from needle.compiler.lower_movement import CumulativeWork, ScatterWork
 from needle.compiler.lower_nest import NestWork
@@ -22,6 +22,7 @@ from needle.compiler.lower_index import anchor
 from needle.compiler.lower_instruction import anchored, collapsed, joined
 from needle.compiler.lower_schedule import Scheduler
 from needle.compiler.lower_tail import Tailed
+from needle.compiler.lower_work import INTERFACE, Work
 from needle.compiler.lower_window import WindowWork
 from needle.compiler.primitives import Cumulative, MatMul
 from needle.compiler.program import Kernel
@@ -37,20 +38,10 @@ class Lowered:
 
     members: tuple[Node, ...]
     state: bool
-    work: AnyWork | Bundle
+    work: Work
     parameters: tuple[Node, ...]
     offsets: tuple[int, ...]
     writes: tuple[Node, ...]
-
-    @property
-    def blocks(self) -> int:
-        """Number of blocks."""
-        return self.work.blocks
-
-    @property
-    def fallible(self) -> bool:
-        """Whether it can set the status word."""
-        return self.work.fallible
 
     @property
     def slots(self) -> tuple[tuple[Node, int], ...]:
@@ -58,14 +49,8 @@ class Lowered:
         return tuple(zip(self.parameters, self.offsets, strict=True))
 
 
-def counted(work: AnyWork | Bundle) -> bool:
-    """Whether a kernel counts its blocks, in a word it is given after its other buffers."""
-    return isinstance(work, Tailed) and work.counted
-
-
 def with_tail(host: Lowered, tail: Lowered) -> Lowered:
     """A kernel that does small work on its results, or on earlier ones, when it is done."""
-    assert not isinstance(host.work, Bundle) and not isinstance(tail.work, Bundle)
     work = host.work if isinstance(host.work, Tailed) else None
     main = work.main if work else host.work
     pointers = work.pointers if work else len(host.parameters)
@@ -131,8 +116,8 @@ class Kernels:
 
     def __post_init__(self) -> None:
         self.module = Module(self.target)
-        self._names: dict[AnyWork | Bundle, str] = {}
-        self._made: list[tuple[list[str], AnyWork | Bundle]] = []
+        self._names: dict[Work, str] = {}
+        self._made: list[tuple[list[str], Work]] = []
 
     def lower(self, group: Group, memory: Memory) -> Lowered:
         """Return a group's kernel; raise `UnfusableError` where the group is not aligned."""
@@ -142,7 +127,7 @@ class Kernels:
         return self._lowered(group, *self._work(group, outside))
 
     def _lowered(
-        self, group: Group, work: AnyWork, parameters: Sequence[Node], starts: Sequence[int]
+        self, group: Group, work: Work, parameters: Sequence[Node], starts: Sequence[int]
     ) -> Lowered:
         pairs = zip(parameters, starts, strict=True)
         offsets = tuple(n.dtype.itemsize * start for n, start in pairs)
@@ -166,13 +151,12 @@ class Kernels:
         work = lowered.work
         if work not in self._names:
             name = self._names[work] = f"k{len(self._names)}"
-            functions = self._write(name, work, len(lowered.parameters))
+            outer = self.module.function(name, INTERFACE, linkage="")
+            functions = [name, *work.functions(outer, len(lowered.parameters))]
             self._made.append((functions, work))
         return self._names[work]
 
-    def _work(
-        self, group: Group, memory: _Outside
-    ) -> tuple[AnyWork, Sequence[Node], Sequence[int]]:
+    def _work(self, group: Group, memory: _Outside) -> tuple[Work, Sequence[Node], Sequence[int]]:
         if isinstance(group.members[0].primitive, MatMul):
             kind = WindowWork if windowed(group.members[0]) else MatMulWork
             return kind.of(group.members, group.outputs, memory, self._site, self.target)
@@ -194,7 +178,7 @@ class Kernels:
         space, inner = tuple(n for n, _ in axes), tuple(flag for _, flag in axes)
         return Scheduler(space, inner, memory, self._site)
 
-    def _nest(self, scheduler: Scheduler) -> tuple[AnyWork, Sequence[Node], Sequence[int]]:
+    def _nest(self, scheduler: Scheduler) -> tuple[Work, Sequence[Node], Sequence[int]]:
         nest, starts = anchored(collapsed(scheduler.finish()))
         return NestWork.of(nest, self.target), scheduler.parameters, starts
 
@@ -208,35 +192,11 @@ class Kernels:
             self.sites.append(text)
         return self.sites.index(text)
 
-    def _write(self, name: str, work: AnyWork | Bundle, count: int) -> list[str]:
-        """Write a kernel's functions; returns their names, the kernel's first."""
-        outer = self.module.function(name, INTERFACE, linkage="")
-        if isinstance(work, Bundle):
-            return [name, *work.functions(outer)]
-        count += work.fallible + counted(work)
-        table, begin, end, scratch = outer.arguments
-        pointers = [outer.load(table, i, "ptr") for i in range(count)]
-        outer.call(f"{name}.body", [*pointers, begin, end, scratch])
-        outer.ret()
-        names: list[tuple[str, str]] = [(f"p{i}", "ptr") for i in range(count)]
-        body = self.module.function(f"{name}.body", [*names, *INTERFACE[1:]], attributes="noinline")
-        begin, end, scratch = body.arguments[count:]
-        status = body.arguments[count - 1] if work.fallible else None
-        work.write(body, body.arguments[: count - work.fallible], status, begin, end, scratch)
-        body.ret()
-        return [name, f"{name}.body"]
-
     def finish(self) -> tuple[str, tuple[Kernel, ...]]:
         """The header and the kernels, as the program keeps them."""
         own = {name for functions, _ in self._made for name in functions}
-        kernels = tuple(
-            Kernel(
-                functions[0],
-                self.module.text_of(functions),
-                work.scratch,
-                work.bytes_moved,
-                work.flops,
-            )
-            for functions, work in self._made
-        )
-        return self.module.text(without=own), kernels
+        kernels = []
+        for functions, work in self._made:
+            text, (_, moved, flops, scratch, _) = self.module.text_of(functions), work.cost
+            kernels.append(Kernel(functions[0], text, scratch, moved, flops))
+        return self.module.text(without=own), tuple(kernels)

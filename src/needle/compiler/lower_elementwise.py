@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from needle.compiler import emit_numpy, lower_random
 from needle.compiler.emit import Builder, Mask
 from needle.compiler.emit_values import Value
 from needle.compiler.lower_index import Affine, Guard
-from needle.compiler.lower_instruction import Instruction, Nest, Store
+from needle.compiler.lower_instruction import Instruction, Store
+from needle.compiler.lower_work import Task
 
 COMBINE = {"sum": "add", "prod": "mul", "max": "max", "min": "min"}
 """The elementwise function that each reduction repeats."""
@@ -25,10 +26,7 @@ class Place:
     sweep left in scratch.
     """
 
-    b: Builder
-    nest: Nest
-    pointers: Sequence[Value]
-    status: Value | None
+    task: Task
     vector: int | None
     width: int
     variables: dict[int, Value | None] = field(default_factory=dict)
@@ -37,11 +35,16 @@ class Place:
     values: dict[int, Value] = field(default_factory=dict)
     saved: set[int] = field(default_factory=set)
 
+    @property
+    def b(self) -> Builder:
+        """The builder."""
+        return self.task.b
+
     def at(self, axis: int, position: Value, mask: Mask) -> Place:
         """The place inside a loop over `axis`; values known so far stay known."""
         variables = {**self.variables, axis: position}
-        return Place(self.b, self.nest, self.pointers, self.status, self.vector, self.width,
-                     variables, mask, self.block, dict(self.values), set(self.saved))  # fmt: skip
+        values, saved = dict(self.values), set(self.saved)
+        return replace(self, variables=variables, mask=mask, values=values, saved=saved)
 
     # -- index functions --------------------------------------------------------------------------
 
@@ -115,7 +118,7 @@ class Place:
         """The element at an index; lanes where a guard fails hold some other element or zero."""
         b = self.b
         assert i.affine is not None and isinstance(i.attribute, int)
-        pointer = self.pointers[i.attribute]
+        pointer = self.task.pointers[i.attribute]
         if not vector:
             at = self.first(i.affine)
             inside = self.holds(i.guards)
@@ -132,7 +135,7 @@ class Place:
 
     def store(self, store: Store) -> None:
         """Write a value to its buffer."""
-        pointer, value = self.pointers[store.parameter], self.values[store.value]
+        pointer, value = self.task.pointers[store.parameter], self.values[store.value]
         at = self.first(store.affine)
         if store.combine:
             assert self.block is not None
@@ -206,15 +209,13 @@ def _checked(place: Place, i: Instruction, index: Value) -> Value:
         active = active if index.width > 1 or active.width == 1 else None
         counted = bad if active is None else b.and_(*b.match(bad, active))
 
-    def report() -> tuple[Value, ...]:
-        assert place.status is not None
+    def report() -> None:
+        assert place.task.status is not None
         # Some bad index, not the first: adding a select and a reduction is cheaper than a loop.
         wrong = b.select(counted, index, 0) if index.width > 1 else index
-        b.store(b.const(site + 1, "int64"), place.status, 0)
-        b.store(
-            b.reduce(lambda x, y: b.select(b.compare("ne", x, 0), x, y), wrong), place.status, 1
-        )
-        return ()
+        b.store(b.const(site + 1, "int64"), place.task.status, 0)
+        one = b.reduce(lambda x, y: b.select(b.compare("ne", x, 0), x, y), wrong)
+        b.store(one, place.task.status, 1)
 
     b.branch(b.any(counted), report)
     return b.select(bad, 0, index)

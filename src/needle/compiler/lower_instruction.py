@@ -65,6 +65,11 @@ class Nest:
     stores: tuple[Store, ...]
     dtypes: tuple[str, ...]
 
+    @property
+    def fallible(self) -> bool:
+        """Whether it can meet a bad index."""
+        return any(i.op == "index" for i in self.instructions)
+
 
 def affines(i: Instruction) -> list:
     """All index functions of an instruction."""

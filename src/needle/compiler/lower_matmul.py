@@ -11,12 +11,12 @@ from typing import Any
 from needle.compiler.emit import Builder, Mask
 from needle.compiler.emit_values import Value
 from needle.compiler.graph import Node
-from needle.compiler.lower_elementwise import Place
 from needle.compiler.lower_layout import Layout
 from needle.compiler.lower_nest import NestWriter
 from needle.compiler.lower_index import anchor
 from needle.compiler.lower_instruction import Nest, anchored
 from needle.compiler.lower_schedule import Buffers, Scheduler
+from needle.compiler.lower_work import Cost, Task, Work
 from needle.compiler.matmul import Epilogue, MatMulPlan, plan_matmul
 from needle.compiler.matmul_nest import emit_matmul
 from needle.compiler.target import ITEM_BYTES, Target
@@ -49,27 +49,18 @@ class EpilogueWork:
         return EpilogueWork(nest, plain), scheduler.parameters, offsets[len(operands) :]
 
     @property
-    def fallible(self) -> bool:
-        """Whether it can set the status word."""
-        return any(i.op == "index" for i in self.nest.instructions)
-
-    @property
     def bytes(self) -> int:
         """Bytes written for each element of the product."""
         return sum(ITEM_BYTES[self.nest.dtypes[s.parameter]] for s in self.nest.stores)
 
-    def writer(
-        self, b: Builder, pointers: Sequence[Value], status: Value | None, lanes: int
-    ) -> tuple[Value | None, Epilogue | None]:
+    def writer(self, task: Task, lanes: int) -> tuple[Value | None, Epilogue | None]:
         """The array of the product, or else what stores finished elements, `lanes` at a time."""
         if self.plain:
-            return pointers[self.nest.stores[0].parameter], None
-        plan = Layout(1, lanes, (False, False), 1, 1)
-        writer = NestWriter(b, self.nest, plan, pointers, status)
-        top = Place(b, self.nest, pointers, status, 1, lanes)
+            return task.pointers[self.nest.stores[0].parameter], None
+        writer = NestWriter(task, self.nest, Layout(1, lanes, (False, False), 1, 1))
         every = range(len(self.nest.instructions))
         product = [k for k in every if self.nest.instructions[k].op == "product"]
-        writer.emit(top, every, 0)
+        top = writer.top()
 
         def finish(b: Builder, row: Value, column: Value, value: Value, mask: Mask) -> None:
             place = top.at(0, row, None).at(1, column, mask)
@@ -82,7 +73,7 @@ class EpilogueWork:
 
 
 @dataclass(frozen=True)
-class MatMulWork:
+class MatMulWork(Work):
     """A product with an epilogue; parameters are a, b, then those of the epilogue."""
 
     plan: MatMulPlan
@@ -103,44 +94,18 @@ class MatMulWork:
         return MatMulWork(plan_of(node, target), epilogue), parameters, (first, second, *rest)
 
     @property
-    def blocks(self) -> int:
-        """Number of blocks."""
-        return self.plan.blocks
-
-    @property
-    def scratch(self) -> int:
-        """Bytes of scratch a thread needs."""
-        return self.plan.scratch
-
-    @property
-    def fallible(self) -> bool:
-        """Whether it can set the status word."""
-        return self.epilogue.fallible
-
-    @property
-    def bytes_moved(self) -> int:
-        """Bytes that must be read or written once."""
+    def cost(self) -> Cost:
+        """Multiplications and additions of the product; operands and results."""
         p = self.plan
         operands = p.batch * (p.m * p.k + p.k * p.n) * ITEM_BYTES[p.dtype]
-        return operands + p.batch * p.m * p.n * self.epilogue.bytes
+        moved = operands + p.batch * p.m * p.n * self.epilogue.bytes
+        flops = 2 * p.batch * p.m * p.n * p.k
+        return Cost(p.blocks, moved, flops, p.scratch, self.epilogue.nest.fallible)
 
-    @property
-    def flops(self) -> int:
-        """Multiplications and additions of the product."""
-        return 2 * self.plan.batch * self.plan.m * self.plan.n * self.plan.k
-
-    def write(
-        self,
-        b: Builder,
-        pointers: Sequence[Value],
-        status: Value | None,
-        begin: Value,
-        end: Value,
-        scratch: Value,
-    ) -> None:
-        """Write the body of the kernel."""
-        a, right = pointers[0], pointers[1]
-        c, finish = self.epilogue.writer(b, pointers, status, self.plan.lanes)
+    def write(self, task: Task) -> None:
+        """Write the body."""
+        c, finish = self.epilogue.writer(task, self.plan.lanes)
+        b, (a, right, *_), _, begin, end, scratch = task
         emit_matmul(b, self.plan, a, right, begin, end, scratch, c=c, epilogue=finish)
 
 

@@ -8,117 +8,80 @@ value is known, so what is constant along a row is computed once a row.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from needle.compiler import lower_reduce
-from needle.compiler.emit import Builder
 from needle.compiler.emit_values import Value
 from needle.compiler.lower_elementwise import Place, write
 from needle.compiler.lower_phases import Phases
 from needle.compiler.lower_reduce import State
 from needle.compiler.lower_layout import Layout, layout
 from needle.compiler.lower_instruction import Nest, Store
+from needle.compiler.lower_work import Cost, Task, Work
 from needle.compiler.target import ITEM_BYTES, Target
 
 
 @dataclass(frozen=True)
-class NestWork:
+class NestWork(Work):
     """A nest with its layout."""
 
     nest: Nest
     plan: Layout
-
-    @property
-    def scratch(self) -> int:
-        """Bytes of scratch a thread needs."""
-        return Phases(self.nest, self.plan).scratch
 
     @staticmethod
     def of(nest: Nest, target: Target) -> NestWork:
         """The work of a collapsed nest."""
         return NestWork(nest, layout(nest, target))
 
-    @property
-    def blocks(self) -> int:
-        """Number of blocks."""
-        return self.plan.blocks
+    @functools.cached_property
+    def cost(self) -> Cost:
+        """Elementwise operations, each counted once an element; addresses, each read once."""
+        nest, scratch = self.nest, Phases(self.nest, self.plan).scratch
+        count = sum(i.op in ("apply", "reduce", "arg", "where") for i in nest.instructions)
+        loads = [(i.attribute, i.affine) for i in nest.instructions if i.op == "load"]
+        moved = 0
+        for parameter, affine in {*loads, *((s.parameter, s.affine) for s in nest.stores)}:
+            assert affine is not None
+            sizes = zip(affine.coefs, nest.space, strict=True)
+            moved += math.prod(n for c, n in sizes if c) * ITEM_BYTES[nest.dtypes[parameter]]
+        flops = count * math.prod(nest.space)
+        return Cost(self.plan.blocks, moved, flops, scratch, nest.fallible)
 
-    @property
-    def fallible(self) -> bool:
-        """Whether it can set the status word."""
-        return any(i.op == "index" for i in self.nest.instructions)
-
-    @property
-    def flops(self) -> int:
-        """Elementwise operations, each counted once an element."""
-        count = sum(i.op in ("apply", "reduce", "arg", "where") for i in self.nest.instructions)
-        return count * math.prod(self.nest.space)
-
-    @property
-    def bytes_moved(self) -> int:
-        """Bytes that must be read or written once."""
-        total = 0
-        seen = set()
-        loads = [(i.attribute, i.affine) for i in self.nest.instructions if i.op == "load"]
-        for parameter, affine in [*loads, *((s.parameter, s.affine) for s in self.nest.stores)]:
-            if (parameter, affine) not in seen and affine is not None:
-                seen.add((parameter, affine))
-                sizes = zip(affine.coefs, self.nest.space, strict=True)
-                elements = math.prod(n for c, n in sizes if c)
-                total += elements * ITEM_BYTES[self.nest.dtypes[parameter]]  # type: ignore[index]
-        return total
-
-    def write(
-        self,
-        b: Builder,
-        pointers: Sequence[Value],
-        status: Value | None,
-        begin: Value,
-        end: Value,
-        scratch: Value,
-    ) -> None:
-        """Write the body of the kernel."""
-        NestWriter(b, self.nest, self.plan, pointers, status, scratch).write(begin, end)
+    def write(self, task: Task) -> None:
+        """Write the body."""
+        NestWriter(task, self.nest, self.plan).write()
 
 
-class NestWriter:
+class NestWriter(Phases):
     """Writes the body of one nest kernel."""
 
-    def __init__(
-        self,
-        b: Builder,
-        nest: Nest,
-        plan: Layout,
-        pointers: Sequence[Value],
-        status: Value | None,
-        scratch: Value | None = None,
-    ) -> None:
-        self.b, self.nest, self.plan = b, nest, plan
-        self.pointers, self.status = pointers, status
-        self.scratch = scratch
-        phases = Phases(nest, plan)
-        self.sweeps, self.depths, self.vectors = phases.sweeps, phases.depths, phases.vectors
-        self.phases, self.saved = phases.phases, phases.saved
-        self.inside, self.closure = phases.inside, phases.closure
+    def __init__(self, task: Task, nest: Nest, plan: Layout) -> None:
+        super().__init__(nest, plan)
+        self.task, self.b = task, task.b
 
     # -- code -------------------------------------------------------------------------------------
 
-    def write(self, begin: Value, end: Value) -> None:
-        """Write the loops over the blocks `begin..end`."""
-        b, plan = self.b, self.plan
-        place = Place(b, self.nest, self.pointers, self.status, plan.vector, plan.width)
+    def top(self) -> Place:
+        """The place outside all loops, with what is known there."""
+        place = Place(self.task, self.plan.vector, self.plan.width)
         self.emit(place, range(len(self.nest.instructions)), 0)
+        return place
+
+    def write(self) -> None:
+        """Write the loops over all blocks."""
+        place, begin, end = self.top(), self.task.begin, self.task.end
         partial = [s for s in self.nest.stores if s.combine]
-        if partial:
-            with b.loop(begin, end) as loop:
-                place.block = loop.index
-                for store in partial:
-                    self._clear(place, store)
-                self._items(place, loop.index, loop.index + 1)
-        else:
+        if not partial:
             self._items(place, begin, end)
+            return
+        with self.b.loop(begin, end) as loop:
+            place.block = loop.index
+            for store in partial:
+                self._clear(place, store)
+            self._items(place, loop.index, loop.index + 1)
 
     def _clear(self, place: Place, store: Store) -> None:
         """Set a block's partial results to the reduction's neutral element."""
@@ -129,9 +92,8 @@ class NestWriter:
         start = place.block * store.size
 
         def body(index: Value, mask: int | None) -> None:
-            b.store(
-                b.const(value, dtype, width), place.pointers[store.parameter], start + index, mask
-            )
+            pointer = self.task.pointers[store.parameter]
+            b.store(b.const(value, dtype, width), pointer, start + index, mask)
 
         b.sweep(store.size, width, body)
 
@@ -280,21 +242,20 @@ class NestWriter:
             if self.depths[number] != depth or known:
                 continue
             if number in place.saved:
-                place.values[number] = self._saved(place, number, None)
+                place.values[number] = self._kept(place, number, None)
                 continue
             place.values[number] = write(place, i, self.vectors[number])
             if number in self.saved:
-                self._saved(place, number, place.values[number])
+                self._kept(place, number, place.values[number])
 
-    def _saved(self, place: Place, number: int, value: Value | None) -> Value:
+    def _kept(self, place: Place, number: int, value: Value | None) -> Value:
         """Write a value to scratch, or read it back; whole vectors, since there is room."""
-        assert self.scratch is not None
         at, dtype = self.b.const(0, "int64"), self.nest.instructions[number].dtype
         for axis, stride in self.saved[number].strides:
             variable = place.variables[axis]
             assert variable is not None
             at = at + variable * stride
-        memory = self.b.address(self.scratch, self.saved[number].start, "uint8")
+        memory = self.b.address(self.task.scratch, self.saved[number].start, "uint8")
         if value is None:
             return self.b.load(memory, at, dtype, self.plan.width)
         self.b.store(value, memory, at)

@@ -17,7 +17,7 @@ from needle.compiler.fuse import fuse, separate
 from needle.compiler.fuse_group import Group, Memory
 from needle.compiler.fuse_window import in_parts
 from needle.compiler.graph import Build, Graph, Node, rebuild
-from needle.compiler.lower import Kernels, Lowered, counted, overwriting
+from needle.compiler.lower import Kernels, Lowered, overwriting
 from needle.compiler.lower_index import Copy
 from needle.compiler.lower_nest import NestWork
 from needle.compiler.lower_reduce import neutral
@@ -118,7 +118,7 @@ def _record(one: Lowered, places: Mapping[Node, Buffer]) -> StepNodes:
 
 def _constants(graph: Graph, lowered: Sequence[Lowered]) -> tuple[np.ndarray, ...]:
     """The words that kernels count their blocks in, and the numbers of the random streams."""
-    counters = np.zeros(COUNTER_BYTES // 8 * sum(counted(one.work) for one in lowered), "int64")
+    counters = np.zeros(COUNTER_BYTES // 8 * sum(one.work.counted for one in lowered), "int64")
     drawn = (n.primitive for n in graph.nodes())
     streams = max((p.index + 1 for p in drawn if isinstance(p, Random)), default=0)
     return counters, np.arange(streams, dtype="int64")
@@ -140,7 +140,7 @@ def _in_place(
     lowered: list[Lowered], ties: Mapping[Node, Node], places: Mapping[Node, Buffer]
 ) -> dict[Node, Node]:
     """The tied outputs that are written over their inputs."""
-    last_fallible = max((k for k, one in enumerate(lowered) if one.fallible), default=-1)
+    last_fallible = max((k for k, one in enumerate(lowered) if one.work.cost.fallible), default=-1)
     readers: dict[Node, list[int]] = {}
     writer: dict[Node, int] = {}
     for k, one in enumerate(lowered):
@@ -187,10 +187,10 @@ def _steps(
     steps = []
     for one, barrier in zip(lowered, barriers, strict=True):
         buffers = [_at(places[storage(n)], offset) for n, offset in one.slots]
-        if counted(one.work):
+        if one.work.counted:
             buffers.append(Buffer("constant", 0, COUNTER_BYTES * counters))
             counters += 1
-        if one.fallible:
+        if one.work.cost.fallible:
             buffers.append(Buffer("status"))
         commit = not committed and any(n in over for n in one.writes)
         committed = committed or commit
@@ -199,11 +199,8 @@ def _steps(
             dict.fromkeys(n.primitive.name for n in one.members)
         )
         lines = tuple(dict.fromkeys(f"{s.file}:{s.line}" for s in sources))
-        steps.append(
-            Step(
-                kernels.kernel(one), tuple(buffers), one.blocks, barrier, False, commit, ops, lines
-            )
-        )
+        name, blocks = kernels.kernel(one), one.work.cost.blocks
+        steps.append(Step(name, tuple(buffers), blocks, barrier, False, commit, ops, lines))
     return tuple(steps)
 
 

@@ -43,7 +43,7 @@ def _identity(node: Node, places: dict[Node, Buffer]) -> object:
 
 def _same_thread(before: Lowered, after: Lowered) -> bool:
     """Whether each thread needs only what it made itself."""
-    return before.blocks == 1 and after.blocks == 1
+    return before.work.cost.blocks == after.work.cost.blocks == 1
 
 
 def allocate(lowered: Sequence[Lowered], waits: Sequence[bool], places: dict[Node, Buffer]) -> int:

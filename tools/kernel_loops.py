@@ -7,8 +7,9 @@ from typing import Any
 
 from needle.compiler.lower_bundle import Bundle
 from needle.compiler.lower_index import Affine
-from needle.compiler.lower_nest import NestWork, NestWriter
 from needle.compiler.lower_instruction import Instruction, Store
+from needle.compiler.lower_nest import NestWork
+from needle.compiler.lower_phases import Phases
 from needle.compiler.lower_tail import Tailed
 
 SIGNS = {"add": "+", "sub": "-", "mul": "*", "div": "/"}
@@ -40,9 +41,8 @@ class _Text:
     """Follows `NestWriter`, and writes lines where it writes instructions."""
 
     def __init__(self, work: NestWork, names: Sequence[str]) -> None:
-        nothing: Any = None
         self.nest, self.plan, self.names = work.nest, work.plan, names
-        self.writer = NestWriter(nothing, work.nest, work.plan, (), None)
+        self.writer = Phases(work.nest, work.plan)
         self.written: set[int] = set()
 
     def lines(self) -> Iterator[str]:
