@@ -10,6 +10,7 @@ import pytest
 
 import needle as ndl
 from needle import init, nn, optim, settings
+from needle.compiler import pool as pools
 from needle.errors import CheckError, TraceError
 from tests.compiler.compiled import count
 
@@ -226,6 +227,26 @@ def test_check_2_finds_what_tracing_froze():
             f(x)
 
 
+def test_check_2_compares_the_state_that_is_written():
+    class Clock:
+        time = 1.0
+
+    model = nn.Module()
+    model.mean = init.zeros(2, dtype="float64")
+
+    @ndl.jit
+    def f(x):
+        model.mean = model.mean + x.data * Clock.time
+
+    x = ndl.Tensor([1.0, 2.0])
+    with settings.override(check=2):
+        f(x)
+        Clock.time = 3.0
+        with pytest.raises(CheckError, match=r"model\.mean differs from the eager run by 4"):
+            f(x)
+    assert model.mean.tolist() == [2, 4]  # the compiled call's
+
+
 def test_check_2_holds_for_a_training_step_with_dropout():
     np.random.seed(0)
     model = nn.Sequential(nn.Linear(3, 8), nn.BatchNorm1d(8), nn.Dropout(0.3), nn.Linear(8, 1))
@@ -269,6 +290,27 @@ def test_calls_from_threads_are_serialised(jit):
     for thread in threads:
         thread.join()
     assert p.numpy().tolist() == [201.0]
+
+
+def test_a_call_is_one_foreign_call(monkeypatch):
+    model = make_model()
+    opt = optim.Adam(model.parameters())
+
+    @ndl.jit
+    def step(x):
+        opt.reset_grad()
+        loss = (model(x) ** 2).mean()
+        loss.backward()
+        opt.step()
+        return loss
+
+    step(X)
+    pool, calls = pools.current(), []
+    run = pool.run
+    monkeypatch.setattr(pool, "run", lambda block: calls.append(block) or run(block))
+    for _ in range(3):
+        step(X)
+    assert len(calls) == 3
 
 
 def test_warmup_compiles_without_running(jit):

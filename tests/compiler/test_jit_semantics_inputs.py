@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import needle as ndl
-from needle import init, nn, ops
+from needle import init, nn, ops, settings
 from needle.compiler import jit_native, philox
 from needle.errors import ArgumentError, TraceError
 from tests.compiler.compiled import count
@@ -143,6 +143,22 @@ def test_guarded_values_retrace(jit):
     config["names"] = ["a"]
     assert f(x).item() == 6
     assert count(f) == 4  # the last state is the second one again
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [(1, 2), (1.5, 2.5), (0.0, -0.0), (1, True), ("a", "ab"), (False, True), (None, 3),
+     ((1, (2, 3)), (1, (2, 4))), ([1, [2]], [1, [3]]), ({"a": {"b": 1}}, {"a": {"b": 2}})],
+)  # fmt: skip
+def test_every_kind_of_value_is_guarded(jit, first, second):
+    model = nn.Module()
+    model.value = first
+    f = jit(lambda x: x * len(repr(model.value)))
+    x = ndl.Tensor([1.0])
+    for value, traces in ((first, 1), (second, 2), (first, 2)):
+        model.value = value
+        assert f(x).item() == len(repr(value))
+        assert count(f) == traces
 
 
 def test_a_warning_names_the_value_that_keeps_changing(jit):
@@ -314,6 +330,19 @@ def test_default_randomness_is_philox_keyed_by_one_randint(jit):
     np.testing.assert_array_equal(first[0].numpy(), philox.uniform(key, 0, (5,)))
     np.testing.assert_allclose(first[1].numpy(), philox.normal(key, 1, (3,)), rtol=1e-5)
     np.testing.assert_array_equal(first[2].numpy(), philox.uniform(key, 2, (2,)))
+
+
+def test_draws_are_the_same_for_any_number_of_threads():
+    f = ndl.jit(lambda x: (x * init.rand(300, 50)).sum(axes=0))
+    x = ndl.Tensor(np.ones((300, 50), "float32"), requires_grad=False)
+    results = []
+    for threads in (1, 2, 3):
+        np.random.seed(0)
+        with settings.override(num_threads=threads, exact_threads=True):
+            results.append(f(x).numpy())
+            assert f.latest.executable.threads_used == threads
+    for found in results[1:]:
+        np.testing.assert_array_equal(found, results[0])
 
 
 def test_no_key_is_drawn_without_random_nodes(jit):

@@ -1,6 +1,7 @@
 """What `needle.jit` promises about state, row by row (docs: what jit promises)."""
 
 import gc
+import math
 import weakref
 from collections import deque
 from queue import SimpleQueue
@@ -87,6 +88,33 @@ def test_every_kind_of_slot_is_looked_up_at_each_call(jit, holder):
         rebind(second)
         assert f().tolist() == [10.0, 14.0]
     assert count(f) == 1
+
+
+def test_an_equal_tensor_in_another_place_is_another_one(jit):
+    things = {"list": [ndl.Tensor([1.0])], "dict": {"a": ndl.Tensor([1.0])}}
+    f = jit(lambda: (things["list"][0] * 2, things["dict"]["a"] * 3))
+    f()
+    first = things["list"][0]
+    things["list"][0], things["dict"]["a"] = ndl.Tensor([1.0]), ndl.Tensor([1.0])
+    f()
+    first.cached_data[:] = 5
+    things["list"][0].cached_data[:] = 7
+    things["dict"]["a"].cached_data[:] = 8
+    assert [t.item() for t in f()] == [14, 24]
+    assert count(f) == 1
+
+
+def test_holders_of_many_slots(jit):
+    table = {"scales": [float(i) for i in range(500)], "tensors": [ndl.Tensor([1.0])] * 300}
+    f = jit(lambda: table["tensors"][299] * table["scales"][499])
+    assert f().item() == 499
+    table["scales"][499] = 2.0
+    assert f().item() == 2
+    table["tensors"][299] = ndl.Tensor([4.0])
+    assert f().item() == 8
+    table["scales"].append(1.0)
+    assert f().item() == 8
+    assert count(f) == 4
 
 
 GLOBAL = None
@@ -295,6 +323,23 @@ def test_float_fixes_the_value_and_warns_at_the_third_retrace(jit):
     ) as warned:
         assert f(x).item() == 0.0625
     assert warned[0].filename == __file__  # at the line of the call
+
+
+@pytest.mark.parametrize(
+    "fix",
+    [float, int, math.cos, math.floor, "{:.3f}".format, str, lambda t: sum(range(t)), bool],
+)
+def test_what_fixes_a_number_is_guarded(jit, fix):
+    opt = optim.Adam([nn.Parameter(init.ones(2))])
+
+    def f(x):
+        return x * float(fix(opt.t))
+
+    compiled, x = jit(f), ndl.Tensor([1.0])
+    for t in (2, 3, 0, 2):
+        opt.t = t
+        assert compiled(x).item() == f(x).item()
+    assert count(compiled) == (2 if fix is bool else 3)
 
 
 def test_numpy_functions_on_numbers_are_recorded(jit):

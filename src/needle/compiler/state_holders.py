@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from operator import itemgetter
 from types import CellType
 from typing import Any
 
@@ -110,26 +109,26 @@ class Holder:
             return f"{self.label}.{key}"
         return f"{self.label}[{key!r:.30}]" if not isinstance(key, Value) else f"{self.label}[...]"
 
-    def getter(self) -> Callable[[], Any]:
-        """Return a function that gives what is compared at each call; it may raise KeyError."""
-        target = self.target
-        if isinstance(target, ClassSpace):
-            return lambda: [x for name, x in target.items() if name not in self.apart]
-        if isinstance(target, Cells):
-            cells = [cell for name, cell in target.cells.items() if name not in self.apart]
-            return lambda: [cell.cell_contents for cell in cells]
-        if self.names is None and not self.apart:
-            return lambda: target
-        if isinstance(target, list):
-            keep = [i for i in range(len(target)) if i not in self.apart]
-            return lambda: [len(target), *[target[i] for i in keep]]
-        keys = [key for key, _ in self.items() if key not in self.apart]
-        if not keys:
-            return (lambda: 0) if self.names is not None else (lambda: len(target))
-        pick = itemgetter(*keys)
-        if self.names is not None:
-            return lambda: pick(target)
-        return lambda: (len(target), pick(target))
+    @property
+    def is_whole(self) -> bool:
+        """Whether all that the target holds are slots, so that a new one counts."""
+        return self.names is None and isinstance(self.target, dict | list)
+
+    def all_keys(self) -> list[Any]:
+        """Return the keys of all slots that a look at the whole target shows."""
+        return [*self.target] if isinstance(self.target, dict) else [*range(len(self.target))]
+
+    def compared(self) -> list[tuple[Any, Any]]:
+        """Return the slots that are compared at each call."""
+        if self.is_whole:
+            return [(key, self.target[key]) for key in self.all_keys() if key not in self.apart]
+        return [(key, value) for key, value in self.items() if key not in self.apart]
+
+    def place(self, key: Any) -> str:
+        """Return how a value is reached from the target."""
+        if isinstance(self.target, Cells):
+            return f".cells[{key!r}].cell_contents"
+        return f"{'.kind.__dict__' if isinstance(self.target, ClassSpace) else ''}[{key!r}]"
 
 
 def _is_own(key: Any) -> bool:
