@@ -47,11 +47,21 @@ def evaluate(
     >>> sorted(ndl.training.evaluate(ndl.nn.Linear(4, 2), data, ndl.nn.SoftmaxLoss()))
     ['accuracy', 'loss']
     """
+
+    def score(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        output = model(x)
+        return loss(output, y), output
+
+    return scores(model, as_loader(data, batch_size), score)
+
+
+def scores(model: Any, loader: DataLoader, score: Callable[..., Any]) -> dict[str, float]:
+    """Return the means over `loader`, where `score(x, y)` gives a batch's loss and outputs."""
     means = Means()
     with evaluating(model):
-        for x, y in batches(as_loader(data, batch_size), model_dtype(model)):
-            output = model(x)
-            means.add(loss(output, y), output, y)
+        for x, y in batches(loader, model_dtype(model)):
+            value, output = score(x, y)
+            means.add(value, output, y)
     return means.row()
 
 

@@ -16,9 +16,9 @@ from needle.training.evaluation import (
     Means,
     as_loader,
     batches,
-    evaluate,
     keeping_mode,
     model_dtype,
+    scores,
 )
 from needle.training.history import History
 from needle.training.progress import Progress
@@ -47,8 +47,8 @@ def fit(
     `early_stopping`, training may end sooner and the best epoch's state is restored. `progress`
     shows a bar on stderr in a terminal, one line an epoch elsewhere. Modes are left as found.
 
-    The step is compiled, for up to 8 shapes of a batch (see `ndl.jit`); `compile=False` and
-    `NEEDLE_JIT=0` run it eagerly.
+    Step and validation are compiled, for up to 8 shapes of a batch each (see `ndl.jit`);
+    `compile=False` and `NEEDLE_JIT=0` run them eagerly.
 
     >>> X = np.random.rand(64, 4)
     >>> model = ndl.nn.Linear(4, 2)
@@ -64,22 +64,25 @@ def fit(
     run = Run(model, optimizer, schedule, early_stopping, epochs, len(loader.dataset))
     listeners = [*callbacks, *([Progress()] if progress else [])]
 
+    def score(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        output = model(x)
+        return loss(output, y), output
+
     def step(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         optimizer.reset_grad()
-        output = model(x)
-        value = loss(output, y)
+        value, output = score(x, y)
         if value.size != 1:
             raise ShapeError(f"fit: expected a loss of one number, got shape {value.shape}")
         value.backward()
         optimizer.step()
         return value, output
 
-    run_step = CompiledStep(step) if compile else step
+    run_step, run_score = map(CompiledStep, (step, score)) if compile else (step, score)
     with keeping_mode(model), telling(listeners, run):
         while run.epoch <= epochs and not run.stop:
             start = time.perf_counter()
             row = train_epoch(run, run_step, loader, listeners)
-            row |= validate(model, val_loader, loss)
+            row |= validate(model, val_loader, run_score)
             run.finish_epoch(row | {"seconds": time.perf_counter() - start})
             for listener in listeners:
                 listener.after_epoch(run)
@@ -101,9 +104,7 @@ def train_epoch(
     return {"epoch": run.epoch} | run.means.row()
 
 
-def validate(
-    model: Any, loader: DataLoader | None, loss: Callable[..., Tensor]
-) -> dict[str, float]:
+def validate(model: Any, loader: DataLoader | None, score: Callable[..., Any]) -> dict[str, float]:
     """Return `val_loss` and, of a classification, `val_accuracy`; nothing without data."""
-    scores = {} if loader is None else evaluate(model, loader, loss)
-    return {f"val_{name}": score for name, score in scores.items()}
+    means = {} if loader is None else scores(model, loader, score)
+    return {f"val_{name}": mean for name, mean in means.items()}
