@@ -179,3 +179,19 @@ def test_training_lowers_the_loss():
         losses.append(loss.item())
     assert losses[-1] < 0.5 * losses[0]
     assert all(p.grad.shape == p.shape for p in model.parameters())
+
+
+def test_resnet9_gives_the_numbers_that_the_course_publishes():
+    np.random.seed(0)
+    drawn = ndl.init.kaiming_uniform(16 * 9, 8 * 9, shape=(3, 3, 16, 8))
+    assert abs(drawn.sum().item() - -2.5719218) < 1e-4
+    np.random.seed(0)
+    model = models.ResNet9()
+    y = model(np.random.randn(2, 3, 32, 32).astype("float32")).numpy()
+    published = [
+        [-1.8912625, 0.64833605, 1.9400386, 1.1435282, 1.89777, 2.9039745, -0.10433993, 0.35458302,
+         -0.5684191, 2.6178317],
+        [-0.2905612, -0.4147861, 0.90268034, 0.46530387, 1.3335679, 1.8534894, -0.1867125,
+         -2.4298222, -0.5344223, 4.362149],
+    ]  # fmt: skip
+    np.testing.assert_allclose(y, published, atol=1e-4)
