@@ -5,8 +5,10 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.cases import common
+
 SIZES = ("100x100", "256x512", "1024x1024")  # batch x hidden
-SYSTEMS = ("needle-eager", "needle-jit", "torch", "torch-fused", "jax")
+SYSTEMS = ("needle-eager", "needle-jit", "torch", "torch-fused", "torch-compile", "jax")
 LR, DECAY, EPS = 1e-3, 1e-3, 1e-8
 
 
@@ -61,7 +63,7 @@ def build_needle(
         return loss
 
     step = ndl.jit(train_step) if system == "needle-jit" else train_step
-    return lambda: step(X, Y)
+    return common.OnData(step, X, Y)
 
 
 def build_torch(
@@ -95,13 +97,14 @@ def build_torch(
                 layer.weight.copy_(torch.from_numpy(next(arrays).T.copy()))
                 layer.bias.copy_(torch.from_numpy(next(arrays)))
     opt = torch.optim.Adam(
-        model.parameters(), lr=LR, eps=EPS, weight_decay=DECAY, fused=system == "torch-fused"
+        model.parameters(), lr=LR, eps=EPS, weight_decay=DECAY, fused=system != "torch"
     )
+    run = torch.compile(model) if system == "torch-compile" else model
     loss_fn, X, Y = nn.CrossEntropyLoss(), torch.from_numpy(x), torch.from_numpy(y)
 
     def step() -> torch.Tensor:
         opt.zero_grad()
-        loss = loss_fn(model(X), Y)
+        loss = loss_fn(run(X), Y)
         loss.backward()
         opt.step()
         return loss

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 SIZES = ("layer-256x512", "layer-4096x1024", "batch-256x512", "batch-4096x1024")
-SYSTEMS = ("needle-eager", "needle-jit", "torch", "jax")
+SYSTEMS = ("needle-eager", "needle-jit", "torch", "torch-compile", "jax")
 
 
 def data(size: str) -> tuple[str, np.ndarray, np.ndarray]:
@@ -55,11 +55,12 @@ def build_torch(
 
     torch.set_num_threads(threads)
     norm = (torch.nn.LayerNorm if kind == "layer" else torch.nn.BatchNorm1d)(x.shape[1])
+    run = torch.compile(norm) if system == "torch-compile" else norm
     X, G = torch.from_numpy(x).requires_grad_(), torch.from_numpy(g)
 
     def step() -> Any:
         X.grad = norm.weight.grad = norm.bias.grad = None
-        norm(X).backward(G)
+        run(X).backward(G)
         return X.grad
 
     return step

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 SIZES = ("train-64", "infer-1")
-SYSTEMS = ("needle-jit", "needle-eager", "torch", "torch-fused", "jax")
+SYSTEMS = ("needle-jit", "needle-eager", "torch", "torch-fused", "torch-compile", "jax")
 LR, EPS = 1e-3, 1e-8
 
 
@@ -79,19 +79,20 @@ def build_torch(
     with torch.no_grad():
         for p, a in zip(model.parameters(), weights(), strict=True):
             p.copy_(torch.from_numpy(a.T.copy()))
-    opt = torch.optim.Adam(model.parameters(), lr=LR, eps=EPS, fused=system == "torch-fused")
+    opt = torch.optim.Adam(model.parameters(), lr=LR, eps=EPS, fused=system != "torch")
+    run = torch.compile(model) if system == "torch-compile" else model
     loss_fn, X, Y = nn.MSELoss(), torch.from_numpy(x), torch.from_numpy(y)
 
     def train_step() -> Any:
         opt.zero_grad()
-        loss = loss_fn(model(X), Y)
+        loss = loss_fn(run(X), Y)
         loss.backward()
         opt.step()
         return loss.detach()
 
     @torch.inference_mode()
     def infer() -> Any:
-        return model(X)
+        return run(X)
 
     return train_step if kind == "train" else infer
 
