@@ -114,6 +114,14 @@ def test_values_with_zeros_between_pixels(name, target):
     assert abs(found - expected).max() <= 1e-5 * abs(expected).max()
 
 
+def test_zeros_between_pixels_are_not_multiplied():
+    x, w = g.input_node(0, "x", (2, 8, 8, 16), "float32"), g.input_node(1, "w", (144, 8), "float32")
+    padded = g.pad(x, (0, 1, 1, 0), (0, 2, 2, 0), (0, 1, 1, 0))
+    graph = g.Graph((x, w), (g.matmul(g.image_columns(padded, (3, 3)), w),))
+    (kernel,) = compile_graph(graph).kernels
+    assert kernel.flops == 2 * (2 * 8 * 8) * (16 * 8) * 9  # a pixel meets each weight once
+
+
 def test_values_of_integers():
     graph, arrays = convolution(CASES["stride"], "float32")
     arrays = [np.rint(3 * a).astype("int32") for a in arrays]

@@ -310,6 +310,12 @@ CASES = {
         (lambda x, **_: g.make(g.Pad((0, 0), (0, 0), (1, 0)), g.slice_(x, (0, 0), (1, 3))), None),
         (lambda x, **_: g.pad(full(2.0, x), (1, 0), (0, 0), value=2.0), "2.0"),
     ],
+    "compose_pads": [
+        (lambda x, **_: g.pad(g.pad(x, (1, 0), (0, 2), (1, 0)), (0, 1), (3, 0)), "pad x"),
+        (lambda x, **_: g.pad(g.pad(x, (1, 0), (0, 2)), (0, 1), (3, 0), (0, 1)), "pad (pad x)"),
+        (lambda x, **_: g.pad(g.pad(x, (1, 0), (0, 0)), (0, 1), (3, 0), (0, 1)), "pad x"),
+        (lambda x, **_: g.pad(g.pad(x, (1, 0), (0, 2)), (0, 1), (3, 0), value=1.0), "pad (pad x)"),
+    ],
     "view_of_permute": [
         (
             lambda x, **_: g.slice_(g.permute(x, (1, 0)), (0, 1), (3, 4), (2, 1)),

@@ -66,7 +66,7 @@ class WindowWork(Work):
         inside, result = (rows, p.parts * p.terms) if p.transposed else (p.terms, rows)
         moved = (images + inside * p.columns) * item + result * p.columns * self.epilogue.bytes
         fallible = self.epilogue.nest.fallible or self.fill.fallible
-        return Cost(p.blocks, moved, 2 * rows * p.terms * p.columns, p.scratch, fallible)
+        return Cost(p.blocks, moved, 2 * p.products, p.scratch, fallible)
 
     def write(self, task: Task) -> None:
         """Write the body."""

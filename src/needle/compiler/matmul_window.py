@@ -190,6 +190,12 @@ class WindowPlan:
         return math.prod(self.geometry.size) * self.geometry.channels
 
     @property
+    def products(self) -> int:
+        """Multiplications in all."""
+        band = sum(p.depth * math.prod(axis.size for axis in p.rows) for p in self.phases)
+        return band * self.columns * self.bands * self.chunks
+
+    @property
     def strides(self) -> tuple[int, int, int]:
         """Elements from image to image, row to row and pixel to pixel of a band in scratch."""
         width = self.padded.width * self.chunk

@@ -62,7 +62,7 @@ RULES: Mapping[type[p.Primitive], Sequence[Rule]] = {
         movement.concat_of_reshapes,
     ),
     p.Flip: (movement.compose_flips, window.view_of_permute),
-    p.Pad: (movement.pad_nothing, window.view_of_permute),
+    p.Pad: (movement.pad_nothing, window.compose_pads, window.view_of_permute),
     p.Windows: (window.view_of_permute,),
     p.Reduce: (
         sums.reduce_nothing,

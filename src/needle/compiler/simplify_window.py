@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from needle.compiler.graph import Node
-from needle.compiler.primitives import Flip, Pad, Permute, Slice, Windows
+from needle.compiler.primitives import Constant, Flip, Pad, Permute, Slice, Windows
 from needle.compiler.simplify_rewriter import Rewriter
 
 
@@ -35,3 +35,18 @@ def view_of_permute(p: Any, node: Node, make: Rewriter) -> Node | None:
         p = Windows(*(tuple(c[i] for i in order) for c in columns))
         axes = (*axes, *(len(axes) + order.index(i) for i in range(len(order))))
     return make.permute(make(p, x.inputs[0]), axes)
+
+
+def compose_pads(p: Pad, node: Node, make: Rewriter) -> Node | None:
+    """pad(pad x) with one value -> pad x, unless both put something between along an axis."""
+    (x,) = node.inputs
+    inner = x.primitive
+    if not isinstance(inner, Pad):
+        return None
+    amounts = zip(p.low, p.high, p.interior, inner.low, inner.high, inner.interior, strict=True)
+    fits = all(gap == 0 or not any(below) for _, _, gap, *below in amounts)
+    if not fits or Constant(p.value, x.dtype) != Constant(inner.value, x.dtype):
+        return None
+    pairs = ((p.low, inner.low), (p.high, inner.high), (p.interior, inner.interior))
+    low, high, gaps = (tuple(map(sum, zip(*pair, strict=True))) for pair in pairs)
+    return make(Pad(low, high, gaps, p.value), x.inputs[0])
