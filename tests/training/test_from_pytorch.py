@@ -116,6 +116,47 @@ def test_strict_false_loads_what_is_there():
         ndl.load_pytorch({"0.weight": np.ones(2)}, model, strict=False)
 
 
+def torchvision_shapes(convolutions, expansion, counts):
+    """Shapes by name in torchvision's resnet: `convolutions` gives a block's (in, out, k)."""
+    shapes = {}
+
+    def add(conv, norm, n, m, k):
+        shapes[f"{conv}.weight"] = (m, n, k, k)
+        parts = ("weight", "bias", "running_mean", "running_var")
+        shapes.update({f"{norm}.{part}": (m,) for part in parts})
+        shapes[f"{norm}.num_batches_tracked"] = ()
+
+    add("conv1", "bn1", 3, 64, 7)
+    last = 64
+    for stage, count in enumerate(counts):
+        width = 64 << stage
+        for i in range(count):
+            path = f"layer{stage + 1}.{i}"
+            for j, (n, m, k) in enumerate(convolutions(last, width), start=1):
+                add(f"{path}.conv{j}", f"{path}.bn{j}", n, m, k)
+            if i == 0 and last != width * expansion:
+                down = f"{path}.downsample"
+                add(f"{down}.0", f"{down}.1", last, width * expansion, 1)
+            last = width * expansion
+    return shapes | {"fc.weight": (1000, last), "fc.bias": (1000,)}
+
+
+@pytest.mark.parametrize(
+    ("make", "convolutions", "expansion", "counts"),
+    [
+        (ndl.models.resnet18, lambda n, w: [(n, w, 3), (w, w, 3)], 1, (2, 2, 2, 2)),
+        (ndl.models.resnet50, lambda n, w: [(n, w, 1), (w, w, 3), (w, 4 * w, 1)], 4, (3, 4, 6, 3)),
+    ],
+)
+def test_torchvisions_names_and_shapes_fit(make, convolutions, expansion, counts):
+    shapes = torchvision_shapes(convolutions, expansion, counts)
+    weights = {name: np.full(shape, i, "float32") for i, (name, shape) in enumerate(shapes.items())}
+    model = make()
+    assert ndl.load_pytorch(weights, model) == ([], [])
+    for name, array in model.state_dict().items():
+        assert array.flat[0] == weights[name].flat[0]
+
+
 def test_names():
     table = {
         "weight": "weight",

@@ -88,16 +88,15 @@ Reader = Callable[[Storage], np.ndarray]
 def read_zip(data: bytes) -> tuple[Any, Reader]:
     """Return the object in an archive, and a function that reads its storages."""
     archive = zipfile.ZipFile(io.BytesIO(data))
+    if any(info.compress_type != zipfile.ZIP_STORED for info in archive.infolist()):
+        raise DataError("a compressed archive, which torch.save does not write")
     names = [info.filename for info in archive.infolist()]
     roots = [name.removesuffix("data.pkl") for name in names if name.endswith("data.pkl")]
     if len(roots) != 1:
         raise DataError("a zip archive, but not of torch.save: it holds no data.pkl")
     (root,) = roots
-    order = (
-        ">" if f"{root}byteorder" in names and archive.read(f"{root}byteorder") == b"big" else "<"
-    )
-    if any(info.compress_type != zipfile.ZIP_STORED for info in archive.infolist()):
-        raise DataError("a compressed archive, which torch.save does not write")
+    big = f"{root}byteorder" in names and archive.read(f"{root}byteorder") == b"big"
+    order = ">" if big else "<"
 
     def read(storage: Storage) -> np.ndarray:
         return numbers(archive.read(f"{root}data/{storage.key}"), storage.dtype, order)
