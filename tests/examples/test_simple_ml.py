@@ -204,3 +204,15 @@ def test_each_seeds_numpy_with_4(ml, call):
     drawn = np.random.rand()
     np.random.seed(4)
     assert drawn == np.random.rand()
+
+
+def test_the_models_are_needles_and_the_functions_train_them(ml):
+    models = load("models")
+    assert (models.ResNet9, models.LanguageModel) == (ndl.models.ResNet9, LanguageModel)
+    np.random.seed(0)
+    X = np.random.rand(4, 3, 32, 32).astype("float32")
+    batches = ndl.data.DataLoader(ndl.data.NDArrayDataset(X, np.array([1, 0, 9, 3])), 4)
+    model = models.ResNet9()
+    _, first = ml.train_cifar10(model, batches, n_epochs=1)
+    _, later = ml.train_cifar10(model, batches, n_epochs=3)
+    assert later < 0.8 * first
