@@ -20,7 +20,7 @@ def make_model(config: TrainConfig, about: dict[str, Any]) -> nn.Module:
     if config.model == "gpt":
         heads = max(1, config.hidden // 32)
         sizes = config.context, config.blocks, config.hidden, heads
-        return gpt(len(about["characters"]), *sizes, dropout=config.dropout)
+        return gpt(len(about["characters"]), *sizes, dropout=config.dropout, tied=True)
     if config.model == "lstm":
         return CharacterLSTM(len(about["characters"]), config.hidden, config.blocks)
     if config.model in IMAGE_MODELS:

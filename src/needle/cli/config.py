@@ -55,11 +55,11 @@ RECIPES: dict[str, dict[str, Any]] = {  # what differs from the defaults of Trai
     "resnet20": _RESNET,
     "resnet18": _RESNET,
     "gpt": {
-        "epochs": 12, "batch_size": 16, "hidden": 128, "blocks": 4, "dropout": 0.0,
-        "optimizer": "adamw", "lr": 0.002, "weight_decay": 0.1, "val_fraction": 0.1,
+        "epochs": 10, "batch_size": 16, "hidden": 128, "blocks": 4, "dropout": 0.0,
+        "optimizer": "adamw", "lr": 0.004, "weight_decay": 0.1, "val_fraction": 0.1,
     },
     "lstm": {
-        "epochs": 12, "batch_size": 32, "hidden": 256, "blocks": 2, "dropout": 0.0,
+        "epochs": 10, "batch_size": 32, "hidden": 256, "blocks": 2, "context": 64, "dropout": 0.0,
         "optimizer": "adamw", "lr": 0.003, "weight_decay": 0.01, "val_fraction": 0.1,
     },
 }  # fmt: skip
