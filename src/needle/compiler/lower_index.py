@@ -9,12 +9,12 @@ instruction that computes it.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from needle.compiler.graph import Node
+from needle.compiler.simplify_rewriter import matching_groups
 from needle.compiler.primitives import Broadcast, Flip, Pad, Permute, Reshape, Slice, Windows
 
 Shape = tuple[int, ...]
@@ -92,7 +92,8 @@ def linear(index: Index, shape: Shape, rank: int) -> Affine:
     return result
 
 
-def _range_of(affine: Affine, space: Shape) -> tuple[int, int]:
+def range_of(affine: Affine, space: Shape) -> tuple[int, int]:
+    """The least and the greatest value of a function, dynamic terms left out."""
     ends = [c * (n - 1) for c, n in zip(affine.coefs, space, strict=True)]
     return affine.const + sum(min(e, 0) for e in ends), affine.const + sum(max(e, 0) for e in ends)
 
@@ -137,7 +138,7 @@ def _deal(affine: Affine, sizes: Shape, space: Shape) -> Index | None:
     index = tuple(Affine(a, tuple(b)) for a, b in zip(consts, coefs, strict=True))
     fits = all(
         low >= 0 and high < n
-        for (low, high), n in zip((_range_of(a, space) for a in index), sizes, strict=True)
+        for (low, high), n in zip((range_of(a, space) for a in index), sizes, strict=True)
     )
     return index if fits and not rest else None
 
@@ -145,26 +146,12 @@ def _deal(affine: Affine, sizes: Shape, space: Shape) -> Index | None:
 def reshaped(index: Index, shape: Shape, to: Shape, space: Shape, divide: Divide) -> Index:
     """An index into `shape` as the index of the same element in an array of shape `to`."""
     result: list[Affine] = []
-    rank = len(space)
-    i = j = 0
-    while i < len(shape) or j < len(to):
-        first, second = i, j
-        i, j = _advance(shape, i), _advance(to, j)
-        left, right = math.prod(shape[first:i]), math.prod(to[second:j])
-        while left != right:
-            if left < right:
-                left *= shape[i]
-                i += 1
-            else:
-                right *= to[j]
-                j += 1
-        position = linear(index[first:i], shape[first:i], rank)
-        result.extend(split(position, to[second:j], space, divide) if j > second else ())
-    return tuple(result)
-
-
-def _advance(shape: Shape, i: int) -> int:
-    return min(i + 1, len(shape))
+    index, shape, to = (zero(len(space)), *index), (1, *shape), (1, *to)  # neither may be ()
+    for left, right in matching_groups(shape, to):
+        sizes = tuple(shape[axis] for axis in left)
+        position = linear(tuple(index[axis] for axis in left), sizes, len(space))
+        result += split(position, tuple(to[axis] for axis in right), space, divide)
+    return tuple(result[1:])
 
 
 def through_view(

@@ -12,39 +12,16 @@ import math
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, NamedTuple, Protocol
 
+from needle.compiler import primitives as p
 from needle.compiler.graph import Node, Shape
 from needle.compiler.lower_index import (
-    VIEWS,
-    Affine,
-    Guard,
-    Index,
-    linear,
-    split,
-    strides_of,
-    through_view,
-    anchor,
-    storage,
-    zero,
-)
+    VIEWS, Affine, Guard, Index, anchor, linear, range_of, split, storage, strides_of,
+    through_view, zero,
+)  # fmt: skip
 from needle.compiler.lower_instruction import Instruction, Nest, Store
 from needle.compiler.primitives_base import INT64
-from needle.compiler.primitives import (
-    ArgReduce,
-    Binary,
-    Cast,
-    Compare,
-    Concat,
-    Constant,
-    Gather,
-    Iota,
-    Random,
-    Reduce,
-    Unary,
-    Where,
-)
 
-
-STREAMS = Node(Iota((1 << 20,), 0, INT64), (), (1 << 20,), INT64)
+STREAMS = Node(p.Iota((1 << 20,), 0, INT64), (), (1 << 20,), INT64)
 """The numbers of all random streams, read from memory: kernels that draw from others are equal."""
 
 
@@ -60,6 +37,10 @@ class _Point(NamedTuple):
     node: Node
     at: Index
     guards: tuple[Guard, ...]
+
+
+_Recipe = tuple[Sequence[_Point], Callable[..., int]]
+"""What a value is made of, and what makes its instruction of the instructions of those."""
 
 
 class Buffers(Protocol):
@@ -152,137 +133,138 @@ class Scheduler:
     def value(self, node: Node, index: Index) -> int:
         """The instruction that computes a node at an index."""
         first = _Point(node, index, ())
-        stack: list[tuple[_Point, list[_Point] | None]] = [(first, None)]
+        stack: list[tuple[_Point, _Recipe | None]] = [(first, None)]
         while stack:
-            point, needs = stack.pop()
+            point, recipe = stack.pop()
             if point in self._values:
                 continue
-            if needs is None:
-                needs = self._needs(point)
-                stack.append((point, needs))
-                stack.extend((n, None) for n in reversed(needs) if n not in self._values)
+            if recipe is None:
+                recipe = self._recipe(point)
+                stack.append((point, recipe))
+                stack.extend((n, None) for n in reversed(recipe[0]))
             else:
-                self._values[point] = self._build(point, [self._values[n] for n in needs])
+                needs, make = recipe
+                self._values[point] = make(*(self._values[n] for n in needs))
         return self._values[first]
 
-    # -- what a point needs, and the instruction that computes it ---------------------------------
+    # -- how a node is computed at a point --------------------------------------------------------
 
-    def _needs(self, point: _Point) -> list[_Point]:
+    def _recipe(self, point: _Point) -> _Recipe:
         node, index, guards = point
-        primitive = node.primitive
-        if self.memory.loaded(storage(node)) or node is self.product:
-            return []
-        if isinstance(primitive, VIEWS):
-            inside, valid = through_view(node, index, self.space, self.divide)
-            return [_Point(node.inputs[0], inside, self._joined(guards, valid))]
-        if isinstance(primitive, Reduce | ArgReduce):
-            return [self._reduced_operand(point)]
-        if isinstance(primitive, Gather):
-            rank = len(node.inputs[1].shape)
-            where = index[primitive.axis : primitive.axis + rank]
-            return [_Point(node.inputs[1], where, guards)]
-        if isinstance(primitive, Concat):
-            return [p for p, _ in self._pieces(point)]
-        if isinstance(primitive, Random):
-            return [_Point(node.inputs[0], (), ())]
-        if isinstance(primitive, Unary | Binary | Compare | Where | Cast):
-            return [_Point(x, index, guards) for x in node.inputs]
-        if isinstance(primitive, Constant | Iota):
-            return []
-        raise UnfusableError(node)
-
-    def _build(self, point: _Point, args: list[int]) -> int:
-        node, index, guards = point
-        primitive, dtype = node.primitive, node.dtype.name
+        primitive: Any = node.primitive
+        dtype, emit = node.dtype.name, self._emit
         if self.memory.loaded(storage(node)):
-            return self._load(storage(node), linear(index, node.shape, len(self.space)), guards)
+            at = linear(index, node.shape, len(self.space))
+            return (), lambda: self._load(storage(node), at, guards)
         if node is self.product:
             if guards or not self._aligned(node, index, self.position(None)):
                 raise UnfusableError(node)
-            return self._emit("product", None, (), self.position(None), (), dtype)
+            return (), lambda: emit("product", dtype, affine=self.position(None))
         if isinstance(primitive, VIEWS):
-            return self._build_view(node, index, guards, args[0])
-        if isinstance(primitive, Unary | Binary | Compare):
-            return self._emit("apply", primitive.fn, args, None, (), dtype)
-        if isinstance(primitive, Cast | Where):
-            return self._emit(primitive.name, None, args, None, (), dtype)
-        if isinstance(primitive, Constant):
-            return self._emit("const", primitive, (), None, (), dtype)
-        if isinstance(primitive, Iota):
-            return self._emit("iota", None, (), index[primitive.axis], (), dtype)
-        if isinstance(primitive, Random):
-            at = linear(index, node.shape, len(self.space))
-            stream = self._load(STREAMS, self._at(primitive.index), ())
-            return self._emit("random", primitive.kind, (*args, stream), at, (), dtype)
-        if isinstance(primitive, Reduce | ArgReduce) and not any(self.inner_position.coefs):
-            zero_index = Constant(0, node.dtype)  # one term: the sum is the term, its index 0
-            literal = self._emit("const", zero_index, (), None, (), dtype)
-            return args[0] if isinstance(primitive, Reduce) else literal
-        if isinstance(primitive, Reduce):
-            return self._emit("reduce", primitive.fn, args, None, (), dtype)
-        if isinstance(primitive, ArgReduce):
-            return self._emit("arg", primitive.fn, args, self.inner_position, (), dtype)
-        if isinstance(primitive, Gather):
-            return self._build_gather(point, args[0])
-        return self._build_concat(point, args)
+            return self._viewed(point)
+        operands = [_Point(x, index, guards) for x in node.inputs]
+        match primitive:
+            case p.Unary() | p.Binary() | p.Compare():
+                return operands, lambda *args: emit("apply", dtype, primitive.fn, args)
+            case p.Cast() | p.Where():
+                return operands, lambda *args: emit(primitive.name, dtype, None, args)
+            case p.Constant():
+                return (), lambda: emit("const", dtype, primitive)
+            case p.Iota():
+                return (), lambda: emit("iota", dtype, affine=index[primitive.axis])
+            case p.Random():
+                return self._drawn(point)
+            case p.Reduce() | p.ArgReduce():
+                return self._reduced(point)
+            case p.Gather():
+                return self._gathered(point)
+            case p.Concat():
+                return self._picked(point)
+        raise UnfusableError(node)
 
-    def _build_view(self, node: Node, index: Index, guards: tuple[Guard, ...], value: int) -> int:
-        _, valid = through_view(node, index, self.space, self.divide)
+    def _viewed(self, point: _Point) -> _Recipe:
+        node, index, guards = point
+        inside, valid = through_view(node, index, self.space, self.divide)
         valid = tuple(g for g in valid if not self._always(g))
-        if not valid:
-            return value
-        filler = Constant(node.primitive.value, node.dtype)  # type: ignore[attr-defined]
-        other = self._emit("const", filler, (), None, (), node.dtype.name)
-        return self._emit("pick", None, (value, other), None, valid, node.dtype.name)
+        needs = [_Point(node.inputs[0], inside, self._joined(guards, valid))]
 
-    def _build_gather(self, point: _Point, where: int) -> int:
+        def pick(value: int) -> int:
+            filler = p.Constant(node.primitive.value, node.dtype)  # type: ignore[attr-defined]
+            other = self._emit("const", node.dtype.name, filler)
+            return self._emit("pick", node.dtype.name, None, (value, other), guards=valid)
+
+        return needs, pick if valid else lambda value: value
+
+    def _drawn(self, point: _Point) -> _Recipe:
+        node, primitive = point.node, point.node.primitive
+        assert isinstance(primitive, p.Random)
+        at = linear(point.at, node.shape, len(self.space))
+
+        def draw(key: int) -> int:
+            stream = self._load(STREAMS, zero(len(self.space)).shifted(primitive.index), ())
+            return self._emit("random", node.dtype.name, primitive.kind, (key, stream), at)
+
+        return [_Point(node.inputs[0], (), ())], draw
+
+    def _reduced(self, point: _Point) -> _Recipe:
         node, index, guards = point
+        (x,), dtype = node.inputs, node.dtype.name
         primitive: Any = node.primitive
-        x, labels = node.inputs
-        axis, n = primitive.axis, x.shape[primitive.axis]
-        owner, offset = anchor(x)
-        if not self.memory.stored(owner):
-            raise UnfusableError(x)
-        checked = self._emit("index", (self.site(node), n), (where,), None, guards, "int64")
-        picked = Affine(0, (0,) * len(self.space), ((checked, 1),))
-        inside = (*index[:axis], picked, *index[axis + len(labels.shape) :])
-        at = linear(inside, x.shape, len(self.space)).shifted(offset)
-        return self._load(owner, at, guards)
-
-    def _pieces(self, point: _Point) -> list[tuple[_Point, Guard]]:
-        node, index, guards = point
-        axis = node.primitive.axis  # type: ignore[attr-defined]
-        pieces, start = [], 0
-        for x in node.inputs:
-            if x.shape[axis]:
-                at = index[axis].shifted(-start)
-                guard = Guard(at, x.shape[axis])
-                inside = (*index[:axis], at, *index[axis + 1 :])
-                pieces.append((_Point(x, inside, self._joined(guards, (guard,))), guard))
-            start += x.shape[axis]
-        return pieces
-
-    def _build_concat(self, point: _Point, args: list[int]) -> int:
-        result = args[-1]
-        for (_, guard), value in zip(self._pieces(point)[:-1], args[:-1], strict=True):
-            dtype = point.node.dtype.name
-            result = self._emit("pick", None, (value, result), None, (guard,), dtype)
-        return result
-
-    def _reduced_operand(self, point: _Point) -> _Point:
-        node, index, _ = point
-        (x,) = node.inputs
-        primitive: Any = node.primitive
-        axes = (primitive.axis,) if isinstance(primitive, ArgReduce) else primitive.axes
+        arg = isinstance(primitive, p.ArgReduce)
+        axes = (primitive.axis,) if arg else primitive.axes
         sizes = tuple(x.shape[a] for a in axes)
         inner = math.prod(n for n, flag in zip(self.space, self.inner, strict=True) if flag)
         aligned = self._aligned(node, index, self.outer_position)
-        if not aligned or math.prod(sizes) != inner or point.guards:
+        if not aligned or math.prod(sizes) != inner or guards:
             raise UnfusableError(node)
         swept = iter(split(self.inner_position, sizes, self.space, self.divide))
         kept = iter(index)
         whole = tuple(next(swept) if a in axes else next(kept) for a in range(len(x.shape)))
-        return _Point(x, whole, ())
+        needs, fn = [_Point(x, whole, ())], primitive.fn
+        if any(self.inner_position.coefs):
+            op, at = ("arg", self.inner_position) if arg else ("reduce", None)
+            return needs, lambda value: self._emit(op, dtype, fn, (value,), at)
+        # one term: the sum is the term, its index 0
+        zero_index = p.Constant(0, node.dtype)
+        return needs, lambda value: self._emit("const", dtype, zero_index) if arg else value
+
+    def _gathered(self, point: _Point) -> _Recipe:
+        node, index, guards = point
+        (x, labels), axis = node.inputs, node.primitive.axis  # type: ignore[attr-defined]
+        owner, offset = anchor(x)
+        if not self.memory.stored(owner):
+            raise UnfusableError(x)
+        after = axis + len(labels.shape)
+
+        def load(where: int) -> int:
+            attribute = self.site(node), x.shape[axis]
+            row = self._emit("index", "int64", attribute, (where,), guards=guards)
+            picked = Affine(0, (0,) * len(self.space), ((row, 1),))
+            at = linear((*index[:axis], picked, *index[after:]), x.shape, len(self.space))
+            return self._load(owner, at.shifted(offset), guards)
+
+        return [_Point(labels, index[axis:after], guards)], load
+
+    def _picked(self, point: _Point) -> _Recipe:
+        """The pieces of a concatenation, each read where it lies."""
+        node, index, guards = point
+        axis, dtype = node.primitive.axis, node.dtype.name  # type: ignore[attr-defined]
+        needs, inside, start = [], [], 0
+        for x in node.inputs:
+            if x.shape[axis]:
+                guard = Guard(index[axis].shifted(-start), x.shape[axis])
+                at = (*index[:axis], guard.affine, *index[axis + 1 :])
+                needs.append(_Point(x, at, self._joined(guards, (guard,))))
+                inside.append(guard)
+            start += x.shape[axis]
+
+        def pick(*values: int) -> int:
+            result = values[-1]
+            for guard, value in zip(inside[:-1], values[:-1], strict=True):
+                result = self._emit("pick", dtype, None, (value, result), guards=(guard,))
+            return result
+
+        return needs, pick
 
     def _aligned(self, node: Node, index: Index, position: Affine) -> bool:
         """Whether an index runs through a node's elements in order."""
@@ -295,37 +277,31 @@ class Scheduler:
     def _emit(
         self,
         op: str,
-        attribute: Hashable,
-        args: Sequence[int],
-        affine: Affine | None,
-        guards: tuple[Guard, ...],
         dtype: str,
+        attribute: Hashable = None,
+        args: Sequence[int] = (),
+        affine: Affine | None = None,
+        guards: tuple[Guard, ...] = (),
     ) -> int:
         instruction = Instruction(op, attribute, tuple(args), affine, guards, dtype)
-        number = self._numbers.get(instruction)
-        if number is None:
-            number = self._numbers[instruction] = len(self.instructions)
+        number = self._numbers.setdefault(instruction, len(self.instructions))
+        if number == len(self.instructions):
             self.instructions.append(instruction)
         return number
 
     def _load(self, node: Node, affine: Affine, guards: tuple[Guard, ...]) -> int:
         guards = guards if node.size else ()
-        return self._emit("load", self.parameter(node), (), affine, guards, node.dtype.name)
-
-    def _at(self, element: int) -> Affine:
-        return zero(len(self.space)).shifted(element)
+        number = self.parameter(node)
+        return self._emit("load", node.dtype.name, number, affine=affine, guards=guards)
 
     def divide(self, affine: Affine, divisor: int) -> int:
         """The instruction that divides an index function by a number."""
-        return self._emit("divide", divisor, (), affine, (), "int64")
+        return self._emit("divide", "int64", divisor, affine=affine)
 
     def _joined(self, guards: tuple[Guard, ...], more: tuple[Guard, ...]) -> tuple[Guard, ...]:
         fresh = [g for g in more if g not in guards and not self._always(g)]
         return (*guards, *fresh)
 
     def _always(self, guard: Guard) -> bool:
-        if guard.affine.dynamic:
-            return False
-        ends = [c * (n - 1) for c, n in zip(guard.affine.coefs, self.space, strict=True)]
-        low = guard.affine.const + sum(min(e, 0) for e in ends)
-        return low >= 0 and guard.affine.const + sum(max(e, 0) for e in ends) < guard.stop
+        low, high = range_of(guard.affine, self.space)
+        return not guard.affine.dynamic and low >= 0 and high < guard.stop
