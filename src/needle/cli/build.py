@@ -8,7 +8,7 @@ from typing import Any
 
 from needle import nn, ops, optim
 from needle.autograd import Tensor
-from needle.cli.config import IMAGE_MODELS, TrainConfig
+from needle.cli.config import IMAGE_MODELS, TEXT_MODELS, TrainConfig
 from needle.errors import ArgumentError
 from needle.models import LanguageModel, MLPResNet, gpt, resnet18, resnet20
 from needle.optim import lr_scheduler
@@ -92,16 +92,15 @@ def make_schedule(config: TrainConfig, optimizer: Any, batches: int) -> Any:
     """Return the schedule over all epochs of `batches` steps; None for none.
 
     step: a tenth of the rate after each third of the epochs; cosine: down to zero; onecycle: up and
-    down, batch by batch.
+    down, batch by batch, up in 0.3 of them, in 0.1 for text.
     """
     if config.schedule == "step":
         return lr_scheduler.StepLR(optimizer, step_size=max(1, math.ceil(config.epochs / 3)))
     if config.schedule == "cosine":
         return lr_scheduler.CosineAnnealingLR(optimizer, T_max=config.epochs)
     if config.schedule == "onecycle":
-        return lr_scheduler.OneCycleLR(
-            optimizer, max_lr=config.lr, total_steps=config.epochs * batches
-        )
+        up, steps = 0.1 if config.model in TEXT_MODELS else 0.3, config.epochs * batches
+        return lr_scheduler.OneCycleLR(optimizer, config.lr, total_steps=steps, pct_start=up)
     return None
 
 
