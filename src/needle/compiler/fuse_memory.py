@@ -105,7 +105,8 @@ class _Keeper:
         """Whether a reader should compute a value rather than load it."""
         read = self.reads[reader]
         extra = _bytes(recipe.leaves - read)
-        if node.size * 16 <= reader.size and (recipe.slow or extra <= reader.size * 2):
+        small = node.size * 16 <= reader.size and reader.kind != "concat"  # reads each piece once
+        if small and (recipe.slow or extra <= reader.size * 2):
             return node.size == 1 or not recipe.slow
         return not recipe.heavy and extra <= SLACK * _bytes([node])
 
