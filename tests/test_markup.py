@@ -1,5 +1,6 @@
 """HTML and SVG: what is shown, escaped, and readable by others; reprs stay text first."""
 
+import base64
 import io
 import re
 from xml.etree import ElementTree
@@ -48,6 +49,28 @@ def test_a_png_is_read_back_by_another_program(shape):
     pixels = np.random.RandomState(0).randint(0, 256, shape).astype(np.uint8)
     read = np.asarray(image.open(io.BytesIO(markup.png(pixels))))
     np.testing.assert_array_equal(read, pixels)
+
+
+@pytest.mark.parametrize(
+    ("shape", "pixels"),
+    [((8, 9), (8, 9)), ((8, 9, 1), (8, 9)), ((1, 8, 9), (8, 9)), ((3, 8, 9), (8, 9, 3)),
+     ((8, 9, 3), (8, 9, 3)), ((64,), None), ((0, 3), None), ((8, 9, 5), None), ((2, 2, 2), None)],
+)  # fmt: skip
+def test_images_are_recognised_by_shape(shape, pixels, monkeypatch):
+    seen = []
+    monkeypatch.setattr(markup, "png", lambda array: seen.append(array) or b"")
+    html = markup.picture(np.linspace(-1.0, 1.0, int(np.prod(shape))).reshape(shape))
+    assert [array.shape for array in seen] == ([pixels] if pixels else [])
+    assert bool(html) == bool(pixels)
+    if pixels:
+        assert (seen[0].min(), seen[0].max(), seen[0].dtype) == (0, 255, np.uint8)
+
+
+def test_zero_is_black_and_one_is_white_unless_values_lie_outside(monkeypatch):
+    monkeypatch.setattr(markup, "png", lambda array: bytes(array.ravel()))
+    read = lambda html: base64.b64decode(re.search('base64,([^"]*)', html)[1])
+    assert list(read(markup.picture(np.array([[0.2, 0.4]])))) == [51, 102]
+    assert list(read(markup.picture(np.array([[0.0, 255.0], [51.0, np.nan]])))) == [0, 255, 51, 0]
 
 
 def test_history_is_text_first_with_curves_in_a_notebook():

@@ -49,10 +49,8 @@ def array(values: Any, caption: str) -> Html:
         rows = values if values.ndim == 2 else values[None]
         cells = [[f"{x:.4g}" for x in row] for row in rows]
         return table([range(rows.shape[1]), *cells], caption)
-    if values.ndim == 2 and values.size and np.isfinite(values).all():
-        low, high = float(values.min()), float(values.max())
-        pixels = ((values - low) / ((high - low) or 1.0) * 255).astype(np.uint8)
-        return Html(f"{image(pixels)}<br>{escape(caption)}, {low:.4g} (black) to {high:.4g}")
+    if values.ndim == 2 and picture(values):
+        return Html(f"{picture(values)}<br>{escape(caption)}")
     return Html(f"<pre>{escape(str(values))}</pre>{escape(caption)}")
 
 
@@ -109,8 +107,21 @@ def bar(share: float) -> Html:
     return Html(f'<div style="width:8em"><div style="{style}"></div></div>')
 
 
-def image(pixels: np.ndarray) -> Html:
-    """Return an <img> of uint8 pixels (H, W) or (H, W, 3), as PNG inside the page."""
+def picture(values: np.ndarray) -> Html:
+    """Return an <img> of (H, W), (H, W, 1 or 3) or (1 or 3, H, W); nothing for other shapes.
+
+    0 is black and 1 is white, or the smallest and the largest value where they lie outside.
+    """
+    if values.ndim == 3 and values.shape[0] in (1, 3):
+        values = np.moveaxis(values, 0, -1)
+    if values.ndim == 3 and values.shape[-1] == 1:
+        values = values[..., 0]
+    if values.ndim not in (2, 3) or values.shape[2:] not in ((), (3,)) or min(values.shape) < 1:
+        return Html("")
+    finite = values[np.isfinite(values)].astype(np.float64)
+    low, high = finite.min(initial=0.0), finite.max(initial=1.0)
+    scaled = np.nan_to_num((values - low) / (high - low) * 255, nan=0.0)
+    pixels = scaled.clip(0, 255).round().astype(np.uint8)
     data = base64.b64encode(png(pixels)).decode("ascii")
     return Html(f'<img src="data:image/png;base64,{data}" width="64" alt="">')
 

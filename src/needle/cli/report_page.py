@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import re
 from html import escape
 from pathlib import Path
@@ -15,7 +14,7 @@ import numpy as np
 from needle import markup, settings
 from needle.autograd import Tensor
 from needle.cli import build, run_folder
-from needle.cli.config import TrainConfig, is_text
+from needle.cli.config import is_text
 from needle.cli.run_folder import Trained
 from needle.cli.source import open_source
 from needle.cli.text import open_text
@@ -27,26 +26,19 @@ from needle.training.compiled import CompiledStep
 REPORT = "report.html"
 SHOWN = 24
 """How many of the wrong test samples are shown."""
-SAMPLES = 512
-"""How many training samples the gradients are taken over."""
 STYLE = """
 :root { color-scheme: light dark; --fg: #1c1e21; --bg: #fff; --line: #d5d9de; --soft: #f3f5f7 }
 @media (prefers-color-scheme: dark) {
-  :root { --fg: #e4e6e9; --bg: #16181b; --line: #3a3f45; --soft: #202327 }
-}
+  :root { --fg: #e4e6e9; --bg: #16181b; --line: #3a3f45; --soft: #202327 } }
 body { font: 15px/1.5 system-ui, sans-serif; color: var(--fg); background: var(--bg);
   max-width: 72rem; margin: 0 auto; padding: 1rem }
-h1 { font-size: 1.5rem; margin: .5rem 0 } h2 { font-size: 1.15rem; margin: 2rem 0 .5rem }
-.grid { display: grid; gap: 1rem;
-  grid-template-columns: repeat(auto-fit, minmax(min(100%, 21rem), 1fr)) }
-.wrong { display: flex; flex-wrap: wrap; gap: .75rem }
-.wrong figure { font-size: .8rem; text-align: center }
-.scroll { overflow-x: auto }
-figure { margin: 0 } img { image-rendering: pixelated; border: 1px solid var(--line) }
+.grid, .wrong { display: flex; flex-wrap: wrap; gap: 1rem } .wrong { text-align: center }
+.scroll, pre { overflow-x: auto } figure { margin: 0; font-size: .85rem }
+img { image-rendering: pixelated; border: 1px solid var(--line) } pre { font-size: .8rem }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .85rem }
-th, td { padding: .15rem .5rem; text-align: right; border-bottom: 1px solid var(--line);
-  white-space: nowrap }
-th { background: var(--soft); font-weight: 600 } th:first-child, td:first-child { text-align: left }
+th, td { padding: .15rem .5rem; text-align: right; border-bottom: 1px solid var(--line) }
+th { background: var(--soft) } td { white-space: nowrap }
+th:first-child, td:first-child { text-align: left }
 """
 
 
@@ -60,7 +52,8 @@ def write_report(directory: str | None) -> Path:
     options, history = trained.options, read_history(folder)
     text = is_text(options.data)
     source: Any = open_text(options) if text else open_source(options.data)
-    x, y = source.train[np.arange(min(SAMPLES, len(source.train)))]
+    x, y = source.train[np.arange(min(options.batch_size, len(source.train)))]
+    config = (folder / run_folder.CONFIG).read_text(encoding="utf-8")
     title = f"{folder.resolve().name}: {options.model} on {source.name}"
     sections = {"Curves": curves(history)}
     if not text:
@@ -74,7 +67,7 @@ def write_report(directory: str | None) -> Path:
     sections |= {
         "Weights and gradients": parameters(trained, x, y),
         "Where the time went": times(trained, history, x, y),
-        "Options and machine": facts(folder, options),
+        "Options and machine": f"<pre>{escape(config)}</pre>",
     }
     write_text(folder / REPORT, page(title, sections))
     click.echo(f"report {(folder / REPORT).as_posix()}")
@@ -137,29 +130,14 @@ def most_wrong(X: np.ndarray, labels: np.ndarray, logits: np.ndarray) -> str:
     figures = ""
     for i in shown:
         text = f"{i}: {labels[i]}, guess {guess[i]} ({chances[i, guess[i]]:.0%})"
-        pixels = as_pixels(X[i])
-        picture = "" if pixels is None else f"{markup.image(pixels)}<br>"
-        figures += f"<figure>{picture}{text}</figure>"
+        figures += f"<figure>{markup.picture(X[i])}<br>{text}</figure>"
     wrong = int((guess != labels).sum())
     head = f"<p>{wrong:,} of {len(labels):,} test samples are wrong; number: truth, guess.</p>"
     return f'{head}<div class="wrong">{figures}</div>'
 
 
-def as_pixels(sample: np.ndarray) -> np.ndarray | None:
-    """Return a sample as uint8 pixels (H, W) or (H, W, 3); None where it is no image."""
-    image = np.asarray(sample, dtype=np.float64)
-    if image.ndim == 3 and image.shape[0] in (1, 3) and image.shape[-1] not in (1, 3):
-        image = np.moveaxis(image, 0, -1)
-    if image.ndim == 3 and image.shape[-1] == 1:
-        image = image[..., 0]
-    if image.ndim not in (2, 3) or min(image.shape[:2]) < 4 or image.shape[2:] not in ((), (3,)):
-        return None
-    low, high = min(image.min(), 0.0), max(image.max(), 1.0)
-    return ((image - low) / (high - low) * 255).round().astype(np.uint8)
-
-
 def parameters(trained: Trained, x: np.ndarray, y: np.ndarray) -> str:
-    """Return each parameter's distribution and that of its gradient over some training samples."""
+    """Return each parameter's distribution and that of its gradient over a batch."""
     model = trained.model
     model.eval()
     model.zero_grad()
@@ -172,7 +150,7 @@ def parameters(trained: Trained, x: np.ndarray, y: np.ndarray) -> str:
         shape = " x ".join(map(str, parameter.shape))
         lines.append((name, shape, f"{weights.std():.3g}", markup.histogram(weights), norm,
                       markup.histogram(gradient)))  # fmt: skip
-    head = f"<p>Gradients of the loss over the first {len(x)} training samples.</p>"
+    head = f"<p>Gradients of the loss over a batch of {len(x)}, in evaluation mode.</p>"
     return f'{head}<div class="scroll">{markup.table(lines)}</div>'
 
 
@@ -191,6 +169,7 @@ def explained_step(trained: Trained, x: np.ndarray, y: np.ndarray) -> str:
     if not settings.current().jit or trained.options.eager:
         return ""
     model, options = trained.model, trained.options
+    model.train()
     optimizer, loss = build.make_optimizer(options, model), build.Loss(model, options.l1)
 
     def train_step(x: Tensor, y: Tensor) -> Tensor:
@@ -200,20 +179,8 @@ def explained_step(trained: Trained, x: np.ndarray, y: np.ndarray) -> str:
         optimizer.step()
         return value
 
-    model.train()
     step = CompiledStep(train_step)
-    step(*(Tensor.make_const(part[: options.batch_size]) for part in (x, y)))
+    step(Tensor.make_const(x), Tensor.make_const(y))
     found = re.sub(r";[^;\n]*:\d+$", "", step.explain().partition("\n\n")[0], flags=re.MULTILINE)
     text = markup.explanation(found)  # its lines of code are needle's own
     return f'<p>One training step, measured now:</p><div class="scroll">{text}</div>'
-
-
-def facts(folder: Path, options: TrainConfig) -> str:
-    """Return the options that are not the default, and what the run ran on."""
-    record = json.loads((folder / run_folder.CONFIG).read_text(encoding="utf-8"))
-    usual = TrainConfig().options()
-    changed = {k: v for k, v in options.options().items() if v != usual[k]}
-    machine = {k: record.get(k) for k in ("cpu", "threads", "platform")}
-    versions = {k: v for k, v in record.get("versions", {}).items() if v}
-    rows = [*(changed or {"options": "all as by default"}).items(), *machine.items()]
-    return f'<div class="scroll">{markup.table([("", ""), *rows, *versions.items()])}</div>'
