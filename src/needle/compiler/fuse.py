@@ -15,19 +15,9 @@ from needle.compiler import fuse_blocks, fuse_cross, fuse_memory, fuse_merge
 from needle.compiler.fuse_group import MOST_MEMBERS, Group, Groups, Memory
 from needle.compiler.fuse_window import is_gradient
 from needle.compiler.fuse_rules import (
-    Edge,
-    Partial,
-    all_edges,
-    edges,
-    is_map,
-    is_reduce,
-    is_source,
-    is_view,
-    outer_size,
-    reduce_pattern,
-    stored_operands,
-    total_size,
-)
+    Edge, Partial, all_edges, edges, is_map, is_reduce, is_source, is_view, outer_size,
+    reduce_pattern, stored_operands, total_size,
+)  # fmt: skip
 from needle.compiler.graph import Graph, Node
 from needle.compiler.lower_index import storage
 from needle.compiler.primitives import Concat, Input, MatMul, Reshape

@@ -7,12 +7,7 @@ or feed one another, may still stand apart. Here they are joined where one loop 
 from __future__ import annotations
 
 
-from needle.compiler.fuse_rules import (
-    Edge,
-    Partial,
-    is_reduce,
-    reduce_pattern,
-)
+from needle.compiler.fuse_rules import Edge, Partial, is_reduce, reduce_pattern
 from needle.compiler.fuse_group import MOST_MEMBERS, Group, Groups
 from needle.compiler.graph import Node
 

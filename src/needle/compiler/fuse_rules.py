@@ -20,20 +20,9 @@ from needle.compiler.graph import Node, Shape
 from needle.compiler.lower_index import VIEWS
 from needle.compiler.lower_index import anchor
 from needle.compiler.primitives import (
-    ArgReduce,
-    Primitive,
-    Broadcast,
-    Concat,
-    Constant,
-    Elementwise,
-    Gather,
-    Input,
-    Iota,
-    Permute,
-    Random,
-    Reduce,
-    Reshape,
-)
+    ArgReduce, Primitive, Broadcast, Concat, Constant, Elementwise, Gather, Input, Iota,
+    Permute, Random, Reduce, Reshape,
+)  # fmt: skip
 
 from needle.compiler.primitives_base import Signature, Typed
 
@@ -42,23 +31,10 @@ NO_PATTERN: Pattern = ()
 FEW_PIECES = 4
 """Concatenations of at most so many pieces are selects inside a loop nest."""
 
-HEAVY = frozenset(
-    [
-        "exp",
-        "expm1",
-        "log",
-        "log1p",
-        "tanh",
-        "sigmoid",
-        "erf",
-        "sin",
-        "cos",
-        "pow",
-        "mod",
-        "floordiv",
-        "atan2",
-    ]
-)
+HEAVY = frozenset((
+    "exp", "expm1", "log", "log1p", "tanh", "sigmoid", "erf", "sin", "cos", "pow", "mod",
+    "floordiv", "atan2",
+))  # fmt: skip
 
 
 class Edge(NamedTuple):

@@ -6,9 +6,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,29 +19,20 @@ from needle.compiler.graph import Build, Graph, Node, rebuild
 from needle.compiler.lower import Kernels, Lowered, overwriting
 from needle.compiler.lower_index import Copy
 from needle.compiler.lower_nest import NestWork
-from needle.compiler.lower_reduce import neutral
 from needle.compiler.lower_index import storage
 from needle.compiler.lower_schedule import STREAMS, UnfusableError
 from needle.compiler.matmul_panels import with_panels
-from needle.compiler.primitives import (
-    Concat,
-    Input,
-    MatMul,
-    Pad,
-    Random,
-    Reduce,
-    ScatterAdd,
-)
+from needle.compiler.primitives import Input, Random
 from needle.compiler.program import Buffer, Output, Program, Step, input_buffers
 from needle.compiler.program import Input as ProgramInput
+from needle.compiler.simplify_movement import empty_is_constant
 from needle.compiler.target import Target, host
 
 COUNTER_BYTES = 128
 """Distance of the words in which kernels count their blocks: two cache lines."""
 
 
-@dataclass(frozen=True)
-class StepNodes:
+class StepNodes(NamedTuple):
     """The nodes that a step computes, those whose buffers it gets, and those it writes."""
 
     members: tuple[Node, ...]
@@ -91,7 +81,9 @@ def compile_graph(
     arena = plan_memory.allocate(lowered, barriers, places)
     steps = _steps(kernels, lowered, barriers, places, set(in_place))
     if records is not None:
-        records += [_record(one, places) for one in lowered]
+        for one in lowered:
+            parameters = tuple(n for n in one.parameters if n is not STREAMS)
+            records.append(StepNodes(one.members, parameters, one.writes, places))
     header, functions = kernels.finish()
     constants, sites = _constants(graph, lowered), tuple(kernels.sites)
     return Program(functions, steps, inputs, outputs, constants, arena, header, sites)
@@ -109,11 +101,6 @@ def _place_outputs(
         if node.size:
             places[storage(node)] = buffer
     return tuple(outputs)
-
-
-def _record(one: Lowered, places: Mapping[Node, Buffer]) -> StepNodes:
-    parameters = tuple(n for n in one.parameters if n is not STREAMS)
-    return StepNodes(one.members, parameters, one.writes, places)
 
 
 def _constants(graph: Graph, lowered: Sequence[Lowered]) -> tuple[np.ndarray, ...]:
@@ -222,22 +209,9 @@ def distinct_outputs(graph: Graph) -> Graph:
 
 
 def without_empty(graph: Graph) -> Graph:
-    """The graph with every node that has elements though an input has none made a constant."""
+    """The graph with every node that is made of nothing a constant, as in simplified ones."""
 
     def rewrite(node: Node) -> Node:
-        if not node.size or all(x.size for x in node.inputs):
-            return node
-        primitive = node.primitive
-        if isinstance(primitive, Concat):
-            parts = tuple(x for x in node.inputs if x.size)
-            return Node(primitive, parts, node.shape, node.dtype, node.source)
-        value: bool | int | float = 0
-        if isinstance(primitive, Pad):
-            value = primitive.value
-        elif isinstance(primitive, Reduce):
-            value = neutral(primitive.fn, node.dtype.name)
-        else:
-            assert isinstance(primitive, MatMul | ScatterAdd), node
-        return Build(node.source).full(value, node)
+        return empty_is_constant(node.primitive, node, Build(node.source)) or node
 
     return rebuild(graph, rewrite)

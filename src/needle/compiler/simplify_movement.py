@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from needle.compiler.graph import Node
+from needle.compiler.graph import Build, Node
 from needle.compiler.primitives import (
     Broadcast, Concat, Constant, Flip, Pad, Permute, Primitive, Reduce, Reshape, Slice,
 )  # fmt: skip
@@ -19,7 +19,7 @@ from needle.compiler.simplify_rewriter import (
 Shape = tuple[int, ...]
 
 
-def empty_is_constant(p: Primitive, node: Node, make: Rewriter) -> Node | None:
+def empty_is_constant(p: Primitive, node: Node, make: Build) -> Node | None:
     """A node without elements, or made of none: zeros (ones for a product, a pad's value)."""
     if node.size == 0:
         done = isinstance(p, Broadcast) and scalar(node) is not None
