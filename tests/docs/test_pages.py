@@ -1,5 +1,6 @@
 """The documents: links lead somewhere, made parts are current, figures are small."""
 
+import json
 import re
 from pathlib import Path
 from urllib.parse import unquote
@@ -10,7 +11,9 @@ from tests.reference.values import file
 from tools import layer_loops
 
 ROOT = Path(__file__).parents[2]
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("src/**/*.md")])
+FOLDERS = ("*", "docs/**/*", "src/**/*", "benchmarks/**/*", "examples/**/*", "tools/**/*")
+PAGES = sorted(page for folder in FOLDERS for page in ROOT.glob(f"{folder}.md"))
+NOTEBOOKS = sorted(ROOT.glob("examples/notebooks/*.ipynb"))
 CODE = re.compile(r"```.*?```|<pre>.*?</pre>|`[^`\n]*`", re.DOTALL)
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 
@@ -24,10 +27,19 @@ def anchors(page: Path) -> set[str]:
     }
 
 
+def text_of(page: Path) -> str:
+    """Return the Markdown of a page, or of a notebook's cells."""
+    text = page.read_text(encoding="utf-8")
+    if page.suffix != ".ipynb":
+        return text
+    cells = json.loads(text)["cells"]
+    return "\n\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "markdown")
+
+
 def broken(page: Path) -> list[str]:
     """Return the links of a page that lead nowhere in the repository."""
     found = []
-    for link in LINK.findall(CODE.sub("", page.read_text(encoding="utf-8"))):
+    for link in LINK.findall(CODE.sub("", text_of(page))):
         if re.match(r"(https?|mailto):", link):
             continue
         path, _, anchor = unquote(link).partition("#")
@@ -37,7 +49,7 @@ def broken(page: Path) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.parametrize("page", [*PAGES, *NOTEBOOKS], ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page):
     assert broken(page) == []
 
@@ -49,6 +61,14 @@ def test_a_broken_link_is_found(tmp_path):
         "[a](no.md) [b](other.md) [c](other.md#a-b-c) [d](other.md#x)", encoding="utf-8"
     )
     assert broken(page) == ["no.md", "other.md#x"]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_code_is_run_by_the_suite(page):
+    executed = re.findall(r"patterns=(\[.*?\])", (ROOT / "conftest.py").read_text(encoding="utf-8"))
+    patterns = [pattern for found in executed for pattern in json.loads(found)]
+    has_code = re.search(r"^ *```(python|pycon)$", text_of(page), re.MULTILINE)
+    assert not has_code or any(page.match(pattern) for pattern in patterns if "md" in pattern)
 
 
 def test_every_page_of_a_layer_is_complete():
