@@ -6,8 +6,10 @@ from html.parser import HTMLParser
 
 import numpy as np
 
+from needle import nn
 from needle.cli.main import main
 from needle.cli.report_page import confusion, most_wrong
+from needle.cli.run_folder import load_model
 from tests.cli.runs import make_data, metrics, train
 
 VOID = {"meta", "br", "img"}
@@ -131,3 +133,14 @@ def test_a_text_has_curves_weights_and_times_but_no_test_images(here, capsys):
     assert Page(text).headings == [
         "Curves", "Weights and gradients", "Where the time went", "Options and machine",
     ]  # fmt: skip
+
+
+def test_gradients_are_those_of_a_batch_in_evaluation_mode(here, capsys):
+    folder = images(here / "images")
+    train("--data", folder, "--out", "run")
+    row = re.search(r"<td>1\.0\.weight</td>(.*?)</tr>", report(here / "run", capsys))[1]
+    model = load_model(here / "run").model.eval()
+    X, y = (np.load(folder / f"{name}_train.npy")[:16] for name in "xy")
+    nn.SoftmaxLoss()(model(X), y).backward()
+    norm = np.linalg.norm(model.named_parameters()[0][1].grad.numpy())
+    assert f"<td>{norm:.3g}</td>" in row
