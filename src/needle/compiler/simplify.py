@@ -26,7 +26,7 @@ RULES: Mapping[type[p.Primitive], Sequence[Rule]] = {
         movement.broadcast_after_elementwise,
         movement.move_after_elementwise,
     ),
-    p.Unary: (algebra.double_negation, algebra.reciprocal_of_root, algebra.softmax_from_logsumexp),
+    p.Unary: (algebra.reciprocal_of_root, algebra.softmax_from_logsumexp),
     p.Binary: (
         algebra.drop_neutral,
         algebra.power_by_constant,
@@ -52,8 +52,8 @@ RULES: Mapping[type[p.Primitive], Sequence[Rule]] = {
     p.Slice: (
         movement.compose_slices,
         movement.slice_of_broadcast,
+        movement.slice_of_reshape,
         movement.slice_of_concat,
-        movement.slice_of_pad,
         window.view_of_permute,
     ),
     p.Concat: (

@@ -66,16 +66,6 @@ def negated(node: Node, make: Rewriter) -> Node | None:
     return None if inner is None else make(node.primitive, inner)
 
 
-def double_negation(p: Unary, node: Node, make: Rewriter) -> Node | None:
-    """-(-x) -> x, not not x -> x, |-x| -> |x|."""
-    (x,) = node.inputs
-    if is_fn(node, "neg", "not") and x.primitive == p:
-        return x.inputs[0]
-    if is_fn(node, "abs") and is_fn(x, "neg") and x.dtype.kind != "u":
-        return make.unary("abs", x.inputs[0])
-    return None
-
-
 def add_of_negation(p: Binary, node: Node, make: Rewriter) -> Node | None:
     """a + -b -> a - b, -a + b -> b - a, a - -b -> a + b."""
     a, b = node.inputs

@@ -6,6 +6,7 @@ stands on a Reshape, and a constant array is a Broadcast of a 0-d Constant.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from needle.compiler.graph import Build, Node
@@ -168,6 +169,23 @@ def slice_of_broadcast(p: Slice, node: Node, make: Rewriter) -> Node | None:
     return make.broadcast(v, node.shape)
 
 
+def slice_of_reshape(p: Slice, node: Node, make: Rewriter) -> Node | None:
+    """reshape(x)[a:b] -> reshape(x[c:d]) where both are the same whole rows."""
+    (x,), start, stop = node.inputs, p.starts[:1], p.stops[:1]
+    below = x.inputs[0] if isinstance(x.primitive, Reshape) else None
+    rows = node.shape[1:] == x.shape[1:] and p.steps[:1] == (1,)
+    if below is None or not below.shape or not rows:
+        return None
+    (first, n), (last, m) = (
+        divmod(cut[0] * math.prod(x.shape[1:]), math.prod(below.shape[1:])) for cut in (start, stop)
+    )
+    if n or m:
+        return None
+    rest = below.shape[1:]
+    cut = Slice((first, *[0] * len(rest)), (last, *rest), (1,) * len(below.shape))
+    return make.reshape(make(cut, below), node.shape)
+
+
 def slice_of_concat(p: Slice, node: Node, make: Rewriter) -> Node | None:
     """concat(a, b)[i:j] -> a[i:j] where one part holds the whole range."""
     (x,), cut = node.inputs, p
@@ -182,19 +200,6 @@ def slice_of_concat(p: Slice, node: Node, make: Rewriter) -> Node | None:
             return make(Slice(tuple(starts), tuple(stops), cut.steps), part)
         offset += part.shape[axis]
     return None
-
-
-def slice_of_pad(p: Slice, node: Node, make: Rewriter) -> Node | None:
-    """pad(x)[i:j] -> x[i-low:j-low] where the range lies inside x."""
-    (x,), cut = node.inputs, p
-    if not isinstance(x.primitive, Pad) or any(x.primitive.interior):
-        return None
-    low, inner = x.primitive.low, x.inputs[0]
-    starts = tuple(a - n for a, n in zip(cut.starts, low, strict=True))
-    stops = tuple(b - n for b, n in zip(cut.stops, low, strict=True))
-    if min(starts) < 0 or any(b > n for b, n in zip(stops, inner.shape, strict=True)):
-        return None
-    return make(Slice(starts, stops, cut.steps), inner)
 
 
 def flatten_concat(p: Concat, node: Node, make: Rewriter) -> Node | None:
