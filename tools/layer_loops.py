@@ -1,7 +1,7 @@
 """The formula of a layer beside the loops that the compiler makes of it, for docs/layers.
 
 Part of `python tools/make_compiler_page.py`: it goes between a page's `<!-- made: loop -->` and
-`<!-- end -->`.
+`<!-- end -->`; so does one drawn graph.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def layer(name: str) -> nn.Module:
 
 
 def made(name: str, page: str) -> str:
-    """Return the page with its loop made again."""
+    """Return the page with its made parts made again."""
     module = layer(name)
     step = ndl.jit(module)
     step.compile = jit_native.interpret
@@ -85,10 +85,20 @@ def made(name: str, page: str) -> str:
     width = max(map(len, FORMULAS[name])) + 4
     rows = zip_longest(FORMULAS[name], loops, fillvalue="")
     lines = [(left.ljust(width) + right).rstrip() for left, right in rows]
-    block = "\n".join(["```text", *lines, "```", ""])
-    pattern = r"(<!-- made: loop -->\n).*?(<!-- end -->)"
-    new, count = re.subn(pattern, lambda m: m[1] + block + m[2], page, flags=re.DOTALL)
-    assert count == 1, name
+    page = replaced(page, "loop", ["```text", *lines, "```"])
+    if name == "residual":
+        small = nn.Residual(nn.Sequential(nn.Linear(4, 4), nn.ReLU()))
+        drawing = ndl.draw(small, np.ones((3, 4), "float32"), gradient=True)
+        page = replaced(page, "graph", ["```mermaid", drawing.mermaid, "```"])
+    return page
+
+
+def replaced(page: str, part: str, lines: list[str]) -> str:
+    """Return the page with one of its made parts replaced."""
+    pattern = rf"(<!-- made: {part} -->\n).*?(<!-- end -->)"
+    text = "\n".join([*lines, ""])
+    new, count = re.subn(pattern, lambda m: m[1] + text + m[2], page, flags=re.DOTALL)
+    assert count == 1, part
     return new
 
 

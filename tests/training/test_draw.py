@@ -47,6 +47,8 @@ def test_gradients_are_drawn_with_the_parameters_they_belong_to():
         "gradient of x"
     }
     assert any(line.startswith("normalize_gradient") for line in texts(drawing, "gradient"))
+    assert texts(drawing, "gradient")[0] == "out_grad | (5, 2)"
+    assert not any(line.startswith("leaf") for line in texts(drawing, "gradient"))
     assert len(texts(drawing, "op")) == len(texts(ndl.draw(m, X), "op"))
 
 

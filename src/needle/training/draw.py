@@ -12,6 +12,7 @@ import numpy as np
 
 from needle.autograd import Tensor, TensorTuple, find_topo_sort
 from needle.errors import ArgumentError, DeviceError
+from needle.init import ones_like
 from needle.nn import Module
 
 COLORS = {
@@ -143,7 +144,9 @@ def _drawing(output: Any, names: dict[int, str], gradient: bool) -> Drawing:
     if gradient:
         leaves: list[Any] = [x for x in forward if x.op is None and x.requires_grad]
         before = [leaf.grad for leaf in leaves]
-        output.backward()
+        seed = ones_like(output, requires_grad=True)  # of constant ones no history would be kept
+        names[id(seed)] = "out_grad"
+        output.backward(seed)
         gradients = [leaf.grad for leaf in leaves]
         order = find_topo_sort([output, *gradients])
         for leaf, found, kept in zip(leaves, gradients, before, strict=True):
