@@ -220,3 +220,46 @@ def test_channels_second_cost_no_kernel():
         assert abs(y.numpy() - expected).max() <= 1e-5 * abs(expected).max()
         kernels[layout] = len(compile_graph(simplify(step.graph)).steps)
     assert kernels == {"NHWC": 2, "NCHW": 3}  # the result is turned around
+
+
+def kernels_of(function, *arguments):
+    """The steps of a function compiled, by the work that they do."""
+    step = ndl.jit(function)
+    step(*arguments)
+    records = []
+    program = compile_graph(simplify(step.graph), records=records)
+    return [[n.primitive.name for n in r.members] for r in records], program
+
+
+def test_norm_and_relu_are_computed_where_the_next_convolution_reads():
+    x, weights = tensors(3, images=64)
+
+    def forward(x):
+        for weight, scale, shift in weights:
+            x = conv_norm_relu(x, weight, scale, shift)
+        return x
+
+    members, _ = kernels_of(forward, x.detach())
+    products = [names for names in members if "matmul" in names]
+    assert products == [["matmul"]] * 3
+    assert len(members) <= 3 + 3 + 1  # statistics after each, and the last norm written out
+
+
+def test_what_follows_a_convolution_is_its_epilogue():
+    x, weights = tensors(1)
+    bias, skip = weights[0][1], ndl.Tensor(x.numpy())
+
+    def f(x, skip):
+        return ndl.ops.relu(ndl.ops.conv(x, weights[0][0]) + bias + skip)
+
+    (names,), _ = kernels_of(f, x.detach(), skip)
+    assert names[0] == "matmul" and names.count("add") == 2
+    found, expected = ndl.jit(f)(x, skip).numpy(), f(x, skip).numpy()
+    assert abs(found - expected).max() <= 1e-5 * abs(expected).max()
+
+
+def test_gradients_of_a_block_take_few_kernels():
+    x, weights = tensors(3, images=64)
+    members, _ = kernels_of(step, x.detach(), weights)
+    assert sum("matmul" in names for names in members) == 3 + 3 + 2
+    assert len(members) <= 30

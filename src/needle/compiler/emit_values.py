@@ -9,14 +9,10 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from needle.compiler.target import Target
-
-if TYPE_CHECKING:
-    from needle.compiler.emit import Module
 
 _LLVM_TYPES = {
     "bool": "i1", "int8": "i8", "uint8": "i8", "int16": "i16", "uint16": "i16", "int32": "i32",
@@ -102,10 +98,8 @@ class Value:
 class Arithmetic:
     """The instructions without memory and control flow; ``Builder`` adds those."""
 
-    module: Module
-    target: Target
-
-    def __init__(self, contract: bool) -> None:
+    def __init__(self, target: Target, declare: Callable[[str, str], None], contract: bool) -> None:
+        self.target, self._declare = target, declare
         self._fresh = 0
         self._lines: list[str] = ["entry:"]
         self._contract = "contract " if contract else ""
@@ -196,11 +190,6 @@ class Arithmetic:
         integer = "sdiv" if is_signed(x.dtype) else "udiv"
         return self._binary("fdiv" if is_float(x.dtype) else integer, x, y)
 
-    def remainder(self, x: Value | float, y: Value | float) -> Value:
-        """The remainder of the integer ``div``, with the sign of x."""
-        x, y = self.match(x, y)
-        return self._binary("srem" if is_signed(x.dtype) else "urem", x, y)
-
     def fma(self, x: Value | float, y: Value | float, z: Value | float) -> Value:
         """``x * y + z`` in one rounding where the target can, else in two."""
         x, y, z = self.match(x, y, z)
@@ -219,10 +208,15 @@ class Arithmetic:
         full = f"llvm.{name}.{suffix(x.dtype, x.width)}"
         return self.emit(self._called(full, x.type, *values), x.dtype, x.width)
 
+    def prefetch(self, at: Value) -> None:
+        """Ask for the cache line at a pointer, to be read soon."""
+        operands = (at, *(self.const(n, "int32") for n in (0, 3, 1)))  # to read, nearest, data
+        self._lines.append(f"  {self._called('llvm.prefetch.p0', 'void', *operands)}")
+
     def _called(self, name: str, returns: str, *operands: Value) -> str:
         """The text of a call of an outside function, which is declared as it is called."""
         kinds = ", ".join(x.type for x in operands)
-        self.module.declare(name, f"declare {returns} @{name}({kinds})")
+        self._declare(name, f"declare {returns} @{name}({kinds})")
         return f"call {returns} @{name}({', '.join(x.typed for x in operands)})"
 
     # -- bits and comparisons --------------------------------------------------------------------

@@ -10,11 +10,13 @@ from typing import Any
 
 from needle.compiler.emit import Builder, Mask
 from needle.compiler.emit_values import Value
+from needle.compiler.fuse_rules import Pattern, refined, shapes_of
 from needle.compiler.graph import Node
+from needle.compiler.lower_elementwise import Place
 from needle.compiler.lower_layout import Layout
 from needle.compiler.lower_nest import NestWriter
 from needle.compiler.lower_index import anchor
-from needle.compiler.lower_instruction import Nest, anchored
+from needle.compiler.lower_instruction import Nest, anchored, collapsed
 from needle.compiler.lower_schedule import Buffers, Scheduler
 from needle.compiler.lower_work import Cost, Task, Work
 from needle.compiler.matmul import Epilogue, MatMulPlan, plan_matmul
@@ -22,9 +24,15 @@ from needle.compiler.matmul_nest import emit_matmul
 from needle.compiler.target import ITEM_BYTES, Target
 
 
+Ahead = Callable[[Value, Value], None]
+
+
 @dataclass(frozen=True)
 class EpilogueWork:
-    """Elementwise work on the elements of a product as they are finished, and where they go."""
+    """Elementwise work on the elements of a product as they are finished, and where they go.
+
+    The last axis of the nest is that of the columns.
+    """
 
     nest: Nest
     plain: bool
@@ -39,37 +47,64 @@ class EpilogueWork:
     ) -> tuple[EpilogueWork, list[Node], tuple[int, ...]]:
         """The epilogue of a product, all parameters (the operands' first), offsets of its own."""
         node = members[0]
-        space = (math.prod(node.shape[:-1]), node.shape[-1])
-        scheduler = Scheduler(space, (False, False), memory, site, product=node)
+        rows, columns = math.prod(node.shape[:-1]), node.shape[-1]
+        axes: Pattern = ((rows, False), (columns, True))
+        if rows > 1 and columns > 1:
+            finer = refined(axes, shapes_of(members))
+            axes = finer if finer[-1] == axes[-1] else axes
+        space, inner = zip(*axes, strict=True)
+        scheduler = Scheduler(space, inner, memory, site, product=node)
         scheduler.parameters += operands  # apart from those of the epilogue
         for output in outputs:
             scheduler.store(output, False)
-        nest, offsets = anchored(scheduler.finish())
-        plain = list(outputs) == [node]
-        return EpilogueWork(nest, plain), scheduler.parameters, offsets[len(operands) :]
+        nest = scheduler.finish()
+        nest, offsets = anchored(collapsed(nest) if len(axes) > 2 else nest)
+        work = EpilogueWork(nest, list(outputs) == [node])
+        return work, scheduler.parameters, offsets[len(operands) :]
 
     @property
     def bytes(self) -> int:
         """Bytes written for each element of the product."""
         return sum(ITEM_BYTES[self.nest.dtypes[s.parameter]] for s in self.nest.stores)
 
-    def writer(self, task: Task, lanes: int) -> tuple[Value | None, Epilogue | None]:
-        """The array of the product, or else what stores finished elements, `lanes` at a time."""
+    def writer(self, task: Task, lanes: int) -> tuple[Value | None, Epilogue | None, Ahead | None]:
+        """The array of the product, or else what stores finished elements, `lanes` at a time.
+
+        Last what fetches the arrays that it will read of a row, from a column on.
+        """
         if self.plain:
-            return task.pointers[self.nest.stores[0].parameter], None
-        writer = NestWriter(task, self.nest, Layout(1, lanes, (False, False), 1, 1))
+            return task.pointers[self.nest.stores[0].parameter], None, None
+        last = len(self.nest.space) - 1
+        writer = NestWriter(task, self.nest, Layout(last, lanes, (False,) * (last + 1), 1, 1))
         every = range(len(self.nest.instructions))
         product = [k for k in every if self.nest.instructions[k].op == "product"]
         top = writer.top()
 
+        def at(row: Value, column: Value, mask: Mask) -> Place:
+            place = top.at(last, column, mask)
+            for axis in range(last - 1, 0, -1):
+                before = task.b.div(row, self.nest.space[axis])
+                place = place.at(axis, row - before * self.nest.space[axis], mask)
+                row = before
+            return place.at(0, row, mask)
+
+        def ahead(row: Value, column: Value) -> None:
+            place = at(row, column, None)
+            for i in self.nest.instructions:
+                if i.op != "load" or i.affine is None or i.affine.dynamic:
+                    continue
+                if any(i.affine.coefs[:last]):
+                    pointer = task.pointers[i.attribute]
+                    task.b.prefetch(task.b.address(pointer, place.first(i.affine), i.dtype))
+
         def finish(b: Builder, row: Value, column: Value, value: Value, mask: Mask) -> None:
-            place = top.at(0, row, None).at(1, column, mask)
+            place = at(row, column, mask)
             place.values.update(dict.fromkeys(product, value))
             writer.emit(place, every, 1)
             for store in self.nest.stores:
                 place.store(store)
 
-        return None, finish
+        return None, finish, ahead
 
 
 @dataclass(frozen=True)
@@ -104,7 +139,7 @@ class MatMulWork(Work):
 
     def write(self, task: Task) -> None:
         """Write the body."""
-        c, finish = self.epilogue.writer(task, self.plan.lanes)
+        c, finish, _ = self.epilogue.writer(task, self.plan.lanes)
         b, (a, right, *_), _, begin, end, scratch = task
         emit_matmul(b, self.plan, a, right, begin, end, scratch, c=c, epilogue=finish)
 

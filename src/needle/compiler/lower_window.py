@@ -78,8 +78,8 @@ class WindowWork(Work):
                 image, row, chunk
             )
 
-        c, finish = self.epilogue.writer(task, self.plan.lanes)
-        nest = WindowNest(b, self.plan, pointers[count], c, scratch, fill, finish)
+        ends = self.epilogue.writer(task, self.plan.lanes)
+        nest = WindowNest(b, self.plan, pointers[count], scratch, fill, *ends)
         nest.write(task.begin, task.end)
 
 

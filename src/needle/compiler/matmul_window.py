@@ -263,13 +263,15 @@ def _packs(target: Target, plan: WindowPlan) -> bool:
 
 def _banded(target: Target, plan: WindowPlan) -> WindowPlan:
     """Rows and images of a band: half a level-2 cache, and enough bands for threads."""
-    g = plan.geometry
-    width = g.out.width
+    g, item, enough = plan.geometry, ITEM_BYTES[plan.dtype], BAND_ROWS
+    if plan.transposed:  # the terms of a tile should lie in L1, but sums in memory are costly
+        sums = math.prod(g.size) * plan.chunk * plan.columns * item
+        enough = BAND_ROWS // 2 if sums <= target.l2 // 4 else 2 * BAND_ROWS
 
     def fits(rows: int) -> bool:
-        few = g.images * (plan.grid // rows) < MOST_BLOCKS and rows * width > BAND_ROWS
-        band = replace(plan, rows=rows)
-        return band.strides[0] * ITEM_BYTES[plan.dtype] <= target.l2 // 4 and not few
+        few = plan.transposed or g.images * (plan.grid // rows) < MOST_BLOCKS
+        small = replace(plan, rows=rows).strides[0] * item <= target.l2 // 4
+        return small and not (few and rows * g.out.width > enough)
 
     even = g.out.height % g.spread.height == 0
     rows = (r for r in range(plan.grid, 0, -1) if plan.grid % r == 0)
@@ -277,8 +279,8 @@ def _banded(target: Target, plan: WindowPlan) -> WindowPlan:
     if plan.rows < plan.grid:
         return plan
     least = plan.parts if plan.transposed else min(g.images, LEAST_BANDS)
-    room = target.l2 // 2 // (plan.strides[0] * ITEM_BYTES[plan.dtype])
-    most = min(g.images // least, room, -(-BAND_ROWS // plan.band_rows))
+    room = target.l2 // 2 // (plan.strides[0] * item)
+    most = min(g.images // least, room, -(-enough // plan.band_rows))
     counts = (n for n in range(most, 0, -1) if g.images // plan.parts % n == 0)
     return replace(plan, images=next(counts, 1))
 

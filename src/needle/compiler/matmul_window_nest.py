@@ -39,10 +39,11 @@ class WindowNest:
     b: Builder
     plan: WindowPlan
     right: Value
-    c: Value | None
     scratch: Value
     fill: Callable[[Value, Value, Value], None]
+    c: Value | None
     finish: Epilogue | None
+    ahead: Callable[[Value, Value], None] | None
 
     def write(self, begin: Value, end: Value) -> None:
         """Write the code of blocks `begin..end`."""
@@ -82,6 +83,7 @@ class WindowNest:
                 at, axes = self._pack(phase, panel, at), _packed(axes)
                 masks = [None] * len(masks)
             for tile in self._tiles(phase):
+                self._fetch(tile, first_row, panel)
                 first = [zero] * (_count(tile.axes) * len(masks))
                 sums = self._accumulate(tile, axes, left, at, stride, masks, first)
                 self._finish(tile, first_row, panel, sums)
@@ -225,21 +227,27 @@ class WindowNest:
         stage = b.address(self.scratch, plan.starts[2], plan.dtype)
         for at, value in enumerate(sums):
             b.store(value, stage, at * plan.lanes)
-        self._finish_rows(tile.axes, row, panel, stage)
+        for line, number in self._rows(tile.axes, row, b.index(0)):
+            for j, mask in enumerate(masks):
+                start = (number * len(masks) + j) * plan.lanes
+                value = b.load(stage, start, plan.dtype, plan.lanes)
+                self.finish(b, line, panel.column + j * plan.lanes, value, mask)
 
-    def _finish_rows(self, axes: Axes, row: Value, panel: Panel, stage: Value) -> None:
-        """Row by row from the stage: loops, so that a long epilogue is compiled once."""
-        b, plan = self.b, self.plan
-        if axes:
-            width = _count(axes[1:]) * len(panel.masks) * plan.lanes
-            with b.loop(0, axes[0].size) as loop:
-                at = b.address(stage, loop.index * width, plan.dtype)
-                self._finish_rows(axes[1:], row + loop.index * axes[0].out, panel, at)
+    def _fetch(self, tile: Tile, first_row: Value, panel: Panel) -> None:
+        """Ask for what the epilogue will read, while the products are summed."""
+        if self.ahead is not None:
+            for line, _ in self._rows(tile.axes, first_row + tile.row, self.b.index(0)):
+                for j in range(len(panel.masks)):
+                    self.ahead(line, panel.column + j * self.plan.lanes)
+
+    def _rows(self, axes: Axes, row: Value, at: Value) -> Iterator[tuple[Value, Value]]:
+        """The rows of a tile and their numbers in it, in loops: a long epilogue is written once."""
+        if not axes:
+            yield row, at
             return
-        assert self.finish is not None
-        for j, mask in enumerate(panel.masks):
-            value = b.load(stage, j * plan.lanes, plan.dtype, plan.lanes)
-            self.finish(b, row, panel.column + j * plan.lanes, value, mask)
+        with self.b.loop(0, axes[0].size) as loop:
+            step = loop.index
+            yield from self._rows(axes[1:], row + step * axes[0].out, at * axes[0].size + step)
 
 
 def _count(axes: Axes) -> int:
