@@ -7,7 +7,7 @@ import needle as ndl
 from needle import nn
 from needle.data import NDArrayDataset
 from needle.errors import ArgumentError, DataError, ShapeError
-from needle.training import evaluate
+from needle.training import evaluate, evaluation
 from tests.training.problems import arrays, classification, network
 
 
@@ -94,6 +94,22 @@ def test_evaluate_gives_means_over_samples(batch_size):
     assert scores["loss"] == pytest.approx(-chosen.mean(), rel=1e-5)
     assert scores["accuracy"] == pytest.approx(np.mean(logits.argmax(1) == y))
     assert model.training
+
+
+def test_a_compiled_evaluation_gives_the_same(monkeypatch):
+    (X, y), model, made = classification(), network(), []
+
+    class Watched(evaluation.CompiledStep):
+        def __init__(self, step):
+            super().__init__(step)
+            made.append(self)
+
+    monkeypatch.setattr(evaluation, "CompiledStep", Watched)
+    eager = evaluate(model, (X, y), nn.SoftmaxLoss(), 9)
+    assert not made
+    compiled = evaluate(model, (X, y), nn.SoftmaxLoss(), 9, compile=True)
+    assert compiled == pytest.approx(eager, rel=1e-5)
+    assert made[0].eager_steps == 0 and sorted(x[0] for x, *_ in made[0].shapes) == [4, 9]
 
 
 def test_evaluate_takes_a_data_set_in_its_order():

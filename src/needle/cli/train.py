@@ -83,7 +83,10 @@ def _train(config: TrainConfig, source: Source | TextSource, folder: Path) -> No
         compile=not config.eager,
     )
     run_folder.save_model(folder, model, config, source.about)
-    test = None if isinstance(source, TextSource) else evaluate(model, source.test(), loss)
+    test = None
+    if not isinstance(source, TextSource):  # in batches of the validation's shape, compiled already
+        size = max(config.batch_size, 256)
+        test = evaluate(model, source.test(), loss, size, compile=not config.eager)
     _report(history, test, folder)
 
 

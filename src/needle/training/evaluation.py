@@ -11,6 +11,7 @@ import numpy as np
 from needle.autograd import Tensor, no_grad
 from needle.data import DataLoader, NDArrayDataset
 from needle.errors import ArgumentError, DataError
+from needle.training.compiled import CompiledStep
 from needle.training.metrics import accuracy
 
 
@@ -36,12 +37,17 @@ def predict(model: Any, X: Any, batch_size: int = 1024) -> np.ndarray:
 
 
 def evaluate(
-    model: Any, data: Any, loss: Callable[..., Tensor], batch_size: int = 1024
+    model: Any,
+    data: Any,
+    loss: Callable[..., Tensor],
+    batch_size: int = 1024,
+    compile: bool = False,
 ) -> dict[str, float]:
     """Return `{"loss": ..., "accuracy": ...}` over `data`, means over its samples.
 
     `data` is what `fit` takes. Evaluation mode, no graph, mode restored. There is an accuracy where
-    outputs are (N, k) and labels are integers (N,).
+    outputs are (N, k) and labels are integers (N,). `compile=True` pays for convolutions, and where
+    many batches follow.
 
     >>> data = np.ones((6, 4)), np.zeros(6, int)
     >>> sorted(ndl.training.evaluate(ndl.nn.Linear(4, 2), data, ndl.nn.SoftmaxLoss()))
@@ -52,7 +58,8 @@ def evaluate(
         output = model(x)
         return loss(output, y), output
 
-    return scores(model, as_loader(data, batch_size), score)
+    run = CompiledStep(score) if compile else score
+    return scores(model, as_loader(data, batch_size), run)
 
 
 def scores(model: Any, loader: DataLoader, score: Callable[..., Any]) -> dict[str, float]:
