@@ -22,11 +22,15 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from needle.compiler.emit_values import Arithmetic, Value, literal_text, llvm_type, suffix
 from needle.compiler.target import ITEM_BYTES, Target
+
+#: The name and dtype of a function's parameter, and its width if it is a vector.
+Parameter = tuple[str, str] | tuple[str, str, int]
 
 #: Lanes that take part: a number of leading ones known now, a vector of bools, or None for all.
 Mask = Value | int | None
@@ -40,23 +44,9 @@ class Module:
         self._functions: dict[str, Builder] = {}
         self._declarations: dict[str, str] = {}
 
-    def function(
-        self,
-        name: str,
-        parameters: Sequence[tuple[str, str] | tuple[str, str, int]],
-        *,
-        returns: str = "void",
-        attributes: str = "",
-        linkage: str = "internal",
-        contract: bool = True,
-    ) -> Builder:
-        """Start a function; a parameter is (name, dtype) or (name, dtype, width).
-
-        Pointers are ``noalias``. ``linkage`` is "internal" or "" (visible outside).
-        ``contract`` lets LLVM join a product and a sum into a multiply-add.
-        """
-        builder = Builder(self, name, parameters, returns, attributes, linkage, contract)
-        self._functions[name] = builder
+    def function(self, name: str, parameters: Sequence[Parameter], **options: Any) -> Builder:
+        """Start a function; the options are those of `Builder`."""
+        builder = self._functions[name] = Builder(self, name, parameters, **options)
         return builder
 
     def __contains__(self, name: str) -> bool:
@@ -100,20 +90,25 @@ class Loop:
 
 
 class Builder(Arithmetic):
-    """Writes one function, instruction by instruction."""
+    """Writes one function, instruction by instruction.
+
+    Pointers are ``noalias``. ``linkage`` is "internal" or "" (visible outside). ``contract`` lets
+    LLVM join a product and a sum into a multiply-add.
+    """
 
     def __init__(
         self,
         module: Module,
         name: str,
-        parameters: Sequence[tuple[str, str] | tuple[str, str, int]],
-        returns: str,
-        attributes: str,
-        linkage: str,
-        contract: bool,
+        parameters: Sequence[Parameter],
+        *,
+        returns: str = "void",
+        attributes: str = "",
+        linkage: str = "internal",
+        contract: bool = True,
     ) -> None:
-        self.module, self.target, self.name = module, module.target, name
-        super().__init__(contract)
+        super().__init__(module.target, module.declare, contract)
+        self.module, self.name = module, name
         self._block = "entry"
         self._blocks = 0
         self.arguments = tuple(
@@ -188,6 +183,16 @@ class Builder(Arithmetic):
         lanes = self._lanes(width if mask is None else mask, width)
         return self._masked(f"gather.{{}}.v{width}p0", at, dtype, lanes)
 
+    def scatter(self, x: Value, pointer: Value, indices: Value, mask: Mask = None) -> None:
+        """Write the lanes on the mask to elements at a vector of int64 indices."""
+        size, width = self.const(ITEM_BYTES[x.dtype], "int32"), x.width
+        kind = llvm_type(x.dtype, memory=True)
+        at = self.emit(f"getelementptr {kind}, {pointer.typed}, {indices.typed}", "ptr", width)
+        x = self.convert("zext", x, "uint8") if x.dtype == "bool" else x
+        name = f"llvm.masked.scatter.{suffix(x.dtype, width)}.v{width}p0"
+        lanes = self._lanes(width if mask is None else mask, width)
+        self._lines.append(f"  {self._called(name, 'void', x, at, size, lanes)}")
+
     def mask(self, count: Value | int, width: int) -> Mask:
         """The first ``count`` lanes, for a count known only at run time (or a plain int)."""
         if not isinstance(count, Value):
@@ -235,6 +240,22 @@ class Builder(Arithmetic):
             self._lines.append(f"  call void @{name}({spelled})")
             return self.const(0, "int64")
         return self.emit(f"call {llvm_type(dtype, width)} @{name}({spelled})", dtype, width)
+
+    def shared(
+        self, stem: str, operands: Sequence[Value], dtype: str, width: int,
+        write: Callable[..., Value], **options: Any,
+    ) -> Value:  # fmt: skip
+        """Call a function of the module; ``write(builder, *arguments)`` writes it at its first use.
+
+        The options are those of `Builder`.
+        """
+        name = f"needle.{stem}.{dtype}x{width}"
+        if name not in self.module:
+            parameters = [(f"x{i}", x.dtype, x.width) for i, x in enumerate(operands)]
+            returns = llvm_type(dtype, width)
+            body = self.module.function(name, parameters, returns=returns, **options)
+            body.ret(write(body, *body.arguments))
+        return self.call(name, operands, dtype, width)
 
     @contextmanager
     def loop(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 from needle.compiler import emit_numpy, mathfn, philox
@@ -24,18 +25,14 @@ def draw_run(
 
     `aligned`: `first` is known to be a multiple of 4.
     """
-    name = f"needle.philox.run.x{width}{'a' if aligned else ''}"
-    if name not in b.module:
-        parameters = [("key", "uint64"), ("stream", "uint64"), ("first", "int64")]
-        body = b.module.function(
-            name, parameters, returns=f"<{width} x i32>", attributes="noinline"
-        )
-        body.ret(_run(body, width, aligned, *body.arguments))
-    bits = b.call(name, [key, b.bitcast(stream, "uint64"), first], "uint32", width)
+    write = functools.partial(_run, width=width, aligned=aligned)
+    operands = [key, b.bitcast(stream, "uint64"), first]
+    stem = "philox.run.aligned" if aligned else "philox.run"
+    bits = b.shared(stem, operands, "uint32", width, write, attributes="noinline")
     return bits if kind == "bits" else _uniform(b, bits)
 
 
-def _run(b: Builder, width: int, aligned: bool, key: Value, stream: Value, first: Value) -> Value:
+def _run(b: Builder, key: Value, stream: Value, first: Value, width: int, aligned: bool) -> Value:
     """The words of the blocks that begin in the run, interleaved and shifted to its start."""
     blocks = width // 4
     start = b.shr(first, 2)
@@ -77,18 +74,9 @@ def _normal(b: Builder, key: Value, stream: Value, position: Value) -> Value:
 
 def _bits(b: Builder, key: Value, stream: Value, position: Value) -> Value:
     """The 32 bits of an element: its block of four words, and of those its own."""
-    name = f"needle.philox.x{position.width}"
-    if name not in b.module:
-        parameters: list[tuple[str, str] | tuple[str, str, int]] = [
-            ("key", "uint64"),
-            ("stream", "uint64"),
-            ("at", "int64", position.width),
-        ]
-        kind = "i32" if position.width == 1 else f"<{position.width} x i32>"
-        body = b.module.function(name, parameters, returns=kind, attributes="noinline")
-        body.ret(_element(body, *body.arguments))
-    arguments = [key, b.bitcast(stream, "uint64"), position]
-    return b.call(name, arguments, "uint32", position.width)
+    operands = [key, b.bitcast(stream, "uint64"), position]
+    options = {"attributes": "noinline"}
+    return b.shared("philox", operands, "uint32", position.width, _element, **options)
 
 
 def _element(b: Builder, key: Value, stream: Value, at: Value) -> Value:

@@ -37,12 +37,6 @@ def call(b: Builder, fn: str, *operands: Value) -> Value:
     >>> call(b, "exp", *b.arguments).type
     '<8 x float>'
     """
+    options = {"attributes": "alwaysinline", "contract": False}
     x = operands[0]
-    name = f"needle.{fn}.{x.dtype}x{x.width}"
-    if name not in b.module:
-        parameters = [(f"x{i}", x.dtype, x.width) for i in range(len(operands))]
-        body = b.module.function(
-            name, parameters, returns=x.type, attributes="alwaysinline", contract=False
-        )
-        body.ret(FUNCTIONS[fn](body, *body.arguments))
-    return b.call(name, operands, x.dtype, x.width)
+    return b.shared(fn, operands, x.dtype, x.width, FUNCTIONS[fn], **options)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import itertools
 import math
 from collections.abc import Sequence
 
@@ -22,6 +21,13 @@ _HALF_PI = {
 }
 _NEAR = {"float32": 2.0**17, "float64": 2.0**20}
 _LOW_WORD = 0xFFFFFFFF
+_TWO_OVER_PI = (
+    "A2F9836E4E441529FC2757D1F534DDC0DB6295993C439041FE5163ABDEBBC561B7246E3A424DD2E006"
+    "492EEA09D1921CFE1DEB1CB129A73EE88235F52EBB4484E99C7026B45F7E413991D639835339F49C84"
+    "5F8BBDF9283B1FF897FFDE05980FEF2F118B5A0A6D1F6D367ECF27CB09B74F463F669E5FEA2D7527BA"
+    "C7EBE5F17B3D0739F78A5292EA6BFB5FB11F8D5D0856033046FC7B6BABF0CFBC209AF4361DA9E39161"
+)
+"""The bits of 2 / pi after the point, in hexadecimal."""
 
 
 def sin(b: Builder, x: Value) -> Value:
@@ -42,10 +48,12 @@ def _circular(b: Builder, x: Value, fn: str) -> Value:
         r = b.intrinsic("fma", n, -part, r)  # exact: n pi / 2 cancels
     result = _of_quarter(b, r, quarter, fn)
     far = b.compare("ge", b.intrinsic("fabs", x), _NEAR[x.dtype])
-    large = _large_function(b, x, fn)
 
     def rare() -> Sequence[Value]:
-        return (b.select(far, b.call(large, [x], x.dtype, x.width), result),)
+        options = {"attributes": "noinline cold", "contract": False}
+        write = functools.partial(_large, fn=fn)
+        large = b.shared(f"{fn}.large", [x], x.dtype, x.width, write, **options)
+        return (b.select(far, large, result),)
 
     return b.branch(b.any(far), rare, default=(result,))[0]
 
@@ -61,21 +69,12 @@ def _of_quarter(b: Builder, r: Value, quarter: Value, fn: str) -> Value:
     return b.select(b.compare("ne", b.and_(turned, 2), 0), -result, result)
 
 
-def _large_function(b: Builder, x: Value, fn: str) -> str:
-    """Sine or cosine of large arguments, in float64; not inlined."""
-    name = f"needle.{fn}.large.{x.dtype}x{x.width}"
-    if name not in b.module:
-        f = b.module.function(
-            name, [("x", x.dtype, x.width)], returns=x.type, attributes="noinline cold",
-            contract=False,
-        )  # fmt: skip
-        (argument,) = f.arguments
-        single = x.dtype == "float32"
-        wide = f.convert("fpext", argument, "float64") if single else argument
-        r, quarter = _payne_hanek(f, wide)
-        result = _of_quarter(f, r, quarter, fn)
-        f.ret(f.convert("fptrunc", result, "float32") if single else result)
-    return name
+def _large(b: Builder, x: Value, fn: str) -> Value:
+    """Sine or cosine of large arguments, in float64."""
+    single = x.dtype == "float32"
+    r, quarter = _payne_hanek(b, b.convert("fpext", x, "float64") if single else x)
+    result = _of_quarter(b, r, quarter, fn)
+    return b.convert("fptrunc", result, "float32") if single else result
 
 
 def _payne_hanek(b: Builder, x: Value) -> tuple[Value, Value]:
@@ -117,27 +116,10 @@ def _words_of_two_over_pi(b: Builder, start: Value) -> list[Value]:
     return [b.shr(b.shl(pair, shift), 32) for pair in gathered]
 
 
-@functools.cache
 def _two_over_pi_pairs() -> np.ndarray:
     """Overlapping pairs of 32-bit words of 2 / pi, after two words of zeros."""
-    count = 42
-    digits = 32 * count
-    one = 1 << (digits + 64)
-
-    def arctan_inverse(n: int) -> int:
-        total = term = one // n
-        k, sign = 1, -1
-        while term:
-            term //= n * n
-            k += 2
-            total += sign * (term // k)
-            sign = -sign
-        return total
-
-    pi = 4 * (4 * arctan_inverse(5) - arctan_inverse(239))  # J. Machin, 1706
-    fraction = (2 * one << digits) // pi
-    words = [0, 0, *(fraction >> (digits - 32 * i) & _LOW_WORD for i in range(1, count))]
-    return np.array([x << 32 | y for x, y in itertools.pairwise(words)], np.uint64)
+    digits = "0" * 16 + _TWO_OVER_PI
+    return np.array([int(digits[i : i + 16], 16) for i in range(0, len(digits) - 8, 8)], np.uint64)
 
 
 def _product_limbs(b: Builder, m: Value, words: list[Value]) -> list[Value]:
