@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from needle.autograd import Tensor, TensorTuple, find_topo_sort
+from needle.autograd import Op, Tensor, TensorTuple, find_topo_sort
 from needle.errors import ArgumentError, DeviceError
 from needle.init import ones_like
 from needle.nn import Module
@@ -169,9 +169,8 @@ def _drawing(output: Any, names: dict[int, str], gradient: bool) -> Drawing:
 def _lines(value: Any, name: str | None) -> Iterator[str]:
     """Yield op and arguments, name, shape."""
     if value.op is not None:
-        arguments = (
-            f"{k}={v!r:.30}" for k, v in vars(value.op).items() if not (v is None or v is False)
-        )
+        own = {k: v for k, v in vars(value.op).items() if not hasattr(Op, k)}
+        arguments = (f"{k}={v!r:.30}" for k, v in own.items() if not (v is None or v is False))
         yield " ".join([value.op.name, ", ".join(arguments)]).rstrip()
     if name is not None:
         yield name
