@@ -257,7 +257,7 @@ class Generator:
     def do_concat(self) -> None:
         x = self.any(rank=1)
         axis = int(self.rng.integers(len(x.shape)))
-        self.keep(g.concat([x, *(self.like(x) for _ in range(self.pick((1, 2))))], axis))
+        self.keep(g.concat([x, *(self.like(x) for _ in range(self.pick((1, 2, 5))))], axis))
 
     def do_reduce(self) -> None:
         fn = self.pick(("sum", "sum", "sum", "prod", "max", "min"))

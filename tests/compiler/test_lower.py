@@ -152,6 +152,30 @@ def test_empty_arrays():
         np.testing.assert_array_equal(got, want)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int32", "bool"])
+@pytest.mark.parametrize("shape", [(3, 1), (40, 1), (2, 3, 1), (5, 2)])
+def test_many_pieces_along_the_last_axis(shape, dtype, rng):
+    """Pieces of one column are written every n-th element, not one after the other."""
+    arrays = [(rng.standard_normal(shape) > 0).astype(dtype) for _ in range(6)]
+    nodes = [g.input_node(k, f"x{k}", shape, dtype) for k in range(6)]
+    turned = [g.permute(g.reshape(x, (shape[-1], *shape[:-1])), (*range(1, len(shape)), 0))
+              for x in nodes]  # fmt: skip
+    last = len(shape) - 1
+    graph = g.Graph(tuple(nodes), (g.concat(nodes, last), g.concat(turned, last)))
+    for got, want in zip(run_plain(graph, arrays), interpret(graph, arrays), strict=True):
+        np.testing.assert_array_equal(got, want)
+
+
+def test_many_pieces_that_lie_across_what_they_are_made_of(rng):
+    """No split of the loops follows both shapes; the one that is written decides."""
+    x = g.input_node(0, "x", (6, 4), "float32")
+    piece = g.reshape(g.flip(x, (1,)), (4, 6))
+    graph = g.Graph((x,), (g.concat([piece] * 5, 1),))
+    arrays = [rng.standard_normal((6, 4)).astype(F4)]
+    for got, want in zip(run_plain(graph, arrays), interpret(graph, arrays), strict=True):
+        np.testing.assert_array_equal(got, want)
+
+
 def test_uniform_numbers_are_the_interpreters_bits():
     key = g.input_node(0, "key", (), "uint64")
     nodes = [g.random(key, "uniform", 3, (7, 33)), g.random(key, "bits", 5, (130,))]

@@ -140,7 +140,7 @@ class Kernels:
         parts = []
         for k, x in enumerate(node.inputs):
             if x.size:
-                axes = refined(((x.size, False),), {x.shape, *shapes_of([x])})
+                axes = refined(tuple((n, False) for n in x.shape), shapes_of([x]))
                 scheduler = self._scheduler(axes, memory)
                 scheduler.store_piece(node, k)
                 parts.append(self._lowered(group, *self._nest(scheduler)))

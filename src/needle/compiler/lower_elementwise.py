@@ -144,7 +144,10 @@ class Place:
             value = self.b.splat(value, width)
             before = self.b.load(pointer, at, value.dtype, width, self.mask if width > 1 else None)
             value = emit_numpy.apply(self.b, COMBINE[store.combine], before, value)
-        if self.step(store.affine):
+        if self.step(store.affine) > 1:  # a column, or every n-th element, of a concatenation
+            places = self.each(store.affine)
+            self.b.scatter(self.b.splat(value, self.width), pointer, places, self.mask)
+        elif self.step(store.affine):
             self.b.store(self.b.splat(value, self.width), pointer, at, self.mask)
         else:
             self.b.store(self.b.extract(value, 0), pointer, at)
