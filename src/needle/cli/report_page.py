@@ -114,9 +114,7 @@ def confusion(matrix: np.ndarray) -> str:
 
 def _shaded(count: int, share: float, right: bool) -> Html:
     color = "47,127,193" if right else "217,130,43"
-    strength = (
-        0.6 * share if right else min(0.75, 6 * share)
-    )  # one mistake in ten is already bright
+    strength = 0.6 * share if right else min(0.75, 6 * share)  # one in eight is bright
     return Html(f'<div style="background:rgba({color},{strength:.2f})">{count or ""}</div>')
 
 
