@@ -92,7 +92,8 @@ class Samples(Callback):
 def evaluate_text(folder: Path, trained: Trained) -> None:
     """Print the loss of a run's model on the part of its text that validates."""
     source = open_text(trained.options)
-    scores = evaluate(trained.model, source.validation, Loss(trained.model, 0.0), 64)
+    loss, native = Loss(trained.model, 0.0), not trained.options.eager
+    scores = evaluate(trained.model, source.validation, loss, 256, compile=native)
     count = len(source.validation) * trained.options.context
     click.echo(f"run {folder.as_posix()}: {count:,} characters of {trained.options.data}")
     click.echo(f"loss {scores['loss']:.4f} nats per character")
