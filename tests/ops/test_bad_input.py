@@ -139,9 +139,16 @@ BAD = {
     # images
     "conv_channels": (
         lambda t: ops.conv(np.ones((8, 32, 32, 1)), np.ones((3, 3, 3, 16))), ShapeError,
-        "conv: .*(N, H, W, C).*(8, 32, 32, 1) and (3, 3, 3, 16)",
+        "conv: expected input (N, H, W, 3) for weight (3, 3, 3, 16), got (8, 32, 32, 1)$",
     ),
-    "conv_rank": (lambda t: ops.conv(t, t), ShapeError, "conv: .*(2, 3) and (2, 3)"),
+    "conv_order": (
+        lambda t: ops.conv(np.ones((8, 3, 32, 32)), np.ones((3, 3, 3, 16))), ShapeError,
+        'conv: .*got (8, 3, 32, 32); pass layout="NCHW"',
+    ),
+    "conv_rank": (lambda t: ops.conv(t, np.ones((1, 1, 3, 2))), ShapeError, "conv: .*got (2, 3)"),
+    "conv_weight_rank": (
+        lambda t: ops.conv(t, t), ShapeError, "conv: .*weight (K, K, C, C_out), got (2, 3)"
+    ),
     "conv_large_kernel": (
         lambda t: ops.conv(np.ones((1, 4, 2, 1)), np.ones((5, 5, 1, 1))), ShapeError,
         "conv: weight (5, 5, 1, 1) .* input (1, 4, 2, 1) with padding (1, 1)",

@@ -15,9 +15,9 @@ from needle.ops.movement import permute, transpose
 from needle.ops.padding import Pad, dilate, pad
 from needle.ops.window import Windows
 
-_BLOCK = (
-    4 << 20
-)  # bytes of window rows that eager makes at once: they stay in the cache (4 x faster)
+# Bytes of window rows that eager makes at once. They stay in the cache: 7 instead of 38 ms for
+# 128 images of 32 x 32 with 16 channels.
+_BLOCK = 4 << 20
 
 
 class Conv(TensorOp):
@@ -56,10 +56,13 @@ class Conv(TensorOp):
             yield slice(i, i + step), rows, places
 
     def _check(self, a: Any, b: Any) -> None:
-        if len(a.shape) != 4 or len(b.shape) != 4 or a.shape[3] != b.shape[2]:
+        if len(b.shape) != 4:
+            raise ShapeError(f"conv: expected weight (K, K, C, C_out), got {tuple(b.shape)}")
+        if len(a.shape) != 4 or a.shape[3] != b.shape[2]:
+            second = len(a.shape) == 4 and a.shape[1] == b.shape[2]
             raise ShapeError(
-                "conv: expected input (N, H, W, C) and weight (K, K, C, C_out), "
-                f"got {tuple(a.shape)} and {tuple(b.shape)}"
+                f"conv: expected input (N, H, W, {b.shape[2]}) for weight {tuple(b.shape)}, "
+                f"got {tuple(a.shape)}" + ('; pass layout="NCHW"' if second else "")
             )
         for n, width, size, step in zip(
             a.shape[1:3], self.widths, b.shape, self.dilation, strict=False
