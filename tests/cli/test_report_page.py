@@ -54,7 +54,7 @@ def images(folder, shape=(8, 8)):
 
 def report(folder, capsys):
     assert main(["report", str(folder)]) == 0
-    assert capsys.readouterr().out.splitlines()[-1] == f"report {folder}/report.html"
+    assert capsys.readouterr().out.splitlines()[-1] == f"report {folder.as_posix()}/report.html"
     return (folder / "report.html").read_text(encoding="utf-8")
 
 
