@@ -1,5 +1,7 @@
 """`needle train` on images: models, augmentation, what their runs can be asked."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -39,6 +41,9 @@ def test_a_resnet_learns_images_and_predicts(here, images, capsys):
     trained = load_model(here / "run")
     assert trained.about == {"shape": [3, 4, 4], "classes": 3, "maximum": 255}
     assert dict(trained.model.named_parameters())["layer3.2.conv2.weight"].shape == (3, 3, 64, 64)
+    assert not trained.compile  # it was learned eagerly
+    assert replace(trained, options=TrainConfig(model="resnet20")).compile
+    assert not replace(trained, options=TrainConfig()).compile
     assert main(["predict", str(here / "run"), str(images / "x_test.npy")]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "index,label,probability" and len(lines) == 9

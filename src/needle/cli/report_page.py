@@ -59,7 +59,7 @@ def write_report(directory: str | None) -> Path:
     if not text:
         test = source.test()
         X, labels = test[np.arange(len(test))]
-        logits = predict(trained.model, X)
+        logits = predict(trained.model, X, compile=trained.compile)
         title += f", test accuracy {accuracy(logits, labels):.4f}"
         matrix = confusion_matrix(labels, logits.argmax(axis=1), trained.about["classes"])
         sections |= {"Confusion matrix": confusion(matrix)}

@@ -12,7 +12,7 @@ from typing import Any
 
 from needle import nn
 from needle.cli.build import make_model
-from needle.cli.config import TrainConfig
+from needle.cli.config import IMAGE_MODELS, TrainConfig
 from needle.cli.machine import machine, versions
 from needle.errors import ArgumentError, DataError
 from needle.files import write_text
@@ -121,6 +121,11 @@ class Trained:
     model: nn.Module
     options: TrainConfig
     about: dict[str, Any]
+
+    @property
+    def compile(self) -> bool:
+        """Whether predictions are worth compiling: those of convolutions are."""
+        return self.options.model in IMAGE_MODELS and not self.options.eager
 
 
 def load_model(folder: Path) -> Trained:

@@ -32,7 +32,7 @@ def evaluate_run(directory: str | None) -> None:
         return evaluate_text(folder, trained)
     test = open_source(trained.options.data).test()
     X, labels = test[np.arange(len(test))]
-    logits = predict(trained.model, X)
+    logits = predict(trained.model, X, compile=trained.compile)
     loss = nn.SoftmaxLoss()(Tensor.make_const(logits), Tensor.make_const(labels))
     click.echo(f"run {folder.as_posix()}: {len(test):,} test samples of {trained.options.data}")
     click.echo(f"loss {float(loss):.4f}")
@@ -47,7 +47,7 @@ def predict_file(directory: str, file: str) -> None:
     if "shape" not in trained.about:
         raise DataError(f"{directory}: this run learned a text; see needle generate")
     samples = read_samples(Path(file), trained.about["shape"], trained.about["maximum"])
-    logits = predict(trained.model, samples)
+    logits = predict(trained.model, samples, compile=trained.compile)
     probabilities = ops.softmax(Tensor.make_const(logits)).numpy()
     click.echo("index,label,probability")
     for index, row in enumerate(probabilities):

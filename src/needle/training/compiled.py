@@ -13,13 +13,13 @@ MOST_SHAPES = 8  # a compilation costs a second: a loader of random lengths must
 
 
 class CompiledStep:
-    """`step(x, y)` compiled, once for each shape of a batch, for the first 8 of them.
+    """A function of Tensors, compiled once for each shape of a batch, for the first 8 of them.
 
     Batches of further shapes run eagerly, and so does a step that cannot be traced; either is said
     once on stderr and counted in `explain()`.
     """
 
-    def __init__(self, step: Callable[[Tensor, Tensor], Any]) -> None:
+    def __init__(self, step: Callable[..., Any]) -> None:
         from needle.compiler.jit import jit  # importing needle must not load the compiler
 
         self.eager, self.compiled = step, jit(step)
@@ -27,26 +27,26 @@ class CompiledStep:
         self.eager_steps = 0
         self.traceable, self.cause = True, ""
 
-    def __call__(self, x: Tensor, y: Tensor) -> Any:
+    def __call__(self, *batch: Tensor) -> Any:
         """Run one step."""
-        key = (x.shape, x.dtype, y.shape, y.dtype)
+        key = tuple((x.shape, x.dtype) for x in batch)
         if self.traceable and key not in self.shapes and len(self.shapes) < MOST_SHAPES:
             self.shapes.add(key)
         if not self.traceable or key not in self.shapes:
-            return self._run_eager(f"{MOST_SHAPES} batch shapes are compiled", x, y)
+            return self._run_eager(f"{MOST_SHAPES} batch shapes are compiled", *batch)
         try:
-            return self.compiled(x, y)
+            return self.compiled(*batch)
         except TraceError as error:
             self.traceable = False
-            return self._run_eager(str(error), x, y)
+            return self._run_eager(str(error), *batch)
 
-    def _run_eager(self, why: str, x: Tensor, y: Tensor) -> Any:
+    def _run_eager(self, why: str, *batch: Tensor) -> Any:
         self.cause = self.cause or why
         if self.eager_steps == 0:
-            rest = "further ones run eagerly" if self.traceable else "training runs eagerly"
+            rest = "further ones run eagerly" if self.traceable else "all runs eagerly"
             print(f"needle: {why}; {rest}", file=sys.stderr)
         self.eager_steps += 1
-        return self.eager(x, y)
+        return self.eager(*batch)
 
     def explain(self) -> str:
         """Return what was compiled and how many steps ran eagerly."""

@@ -15,11 +15,12 @@ from needle.training.compiled import CompiledStep
 from needle.training.metrics import accuracy
 
 
-def predict(model: Any, X: Any, batch_size: int = 1024) -> np.ndarray:
+def predict(model: Any, X: Any, batch_size: int = 1024, compile: bool = False) -> np.ndarray:
     """Return the model's outputs for all rows of `X`, batch by batch, as one array.
 
     Shapes: X (N, ...) gives (N, ...) of the model's outputs. Evaluation mode and no graph; every
-    module's mode is restored afterwards. Floats are converted to the model's dtype.
+    module's mode is restored afterwards. Floats are converted to the model's dtype. `compile=True`
+    pays for convolutions, and where many batches follow.
     Raises: DataError where X has no rows to speak of (0-d).
 
     >>> ndl.predict(ndl.nn.Linear(4, 2), np.ones((5, 4))).shape
@@ -28,9 +29,10 @@ def predict(model: Any, X: Any, batch_size: int = 1024) -> np.ndarray:
     array = _to_dtype(np.asarray(X), model_dtype(model))
     if array.ndim == 0 or not len(array):
         raise DataError(f"predict: expected one sample a row, got shape {array.shape}")
+    run = CompiledStep(model) if compile else model
     with evaluating(model):
         parts = [
-            model(Tensor.make_const(array[start : start + batch_size])).numpy()
+            run(Tensor.make_const(array[start : start + batch_size])).numpy()
             for start in range(0, len(array), _positive(batch_size))
         ]
     return np.concatenate(parts)
