@@ -25,7 +25,7 @@ def test_cells_are_escaped_unless_they_are_markup():
     assert [len(row) for row in parsed(text).iter("tr")] == [2, 2]
 
 
-def test_a_chart_spans_its_values_and_leaves_gaps():
+def test_a_chart_spans_its_values_and_leaves_out_nan():
     text = markup.chart("loss", [1, 2, 3], {"a": [4.0, 2.0, 0.0], "b": [float("nan"), 1.0, 1.0]})
     lines = [line.get("points").split() for line in parsed(text).iter("polyline")]
     assert [len(line) for line in lines] == [3, 2]
@@ -103,6 +103,7 @@ def test_a_tensor_is_a_table_an_image_or_text():
     assert 'src="data:image/png' in ndl.init.rand(20, 20)._repr_html_()
     assert "<pre>[[[0." in ndl.init.zeros(2, 2, 2)._repr_html_()
     assert "<pre>[]" in ndl.init.zeros(0)._repr_html_()
+    assert "<pre>[[0." in ndl.init.zeros(2, 2000)._repr_html_()
     assert ops.split(x, 0)._repr_html_().count("<table>") == 2
 
 

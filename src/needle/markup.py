@@ -18,8 +18,8 @@ import numpy as np
 
 COLORS = ("#2f7fc1", "#d9822b")
 WIDTH, HEIGHT, LEFT, BOTTOM = 340, 170, 56, 18
-CELLS = 12
-"""The most rows and columns that an array is shown with as numbers."""
+CELLS, PIXELS = 12, 512
+"""The most rows and columns that an array is shown with as numbers, and as an image."""
 KERNEL = re.compile(r" +\d+ +([\d.]+) +([\d?]+%?\??) (\w+) +([\d,]+) +([\d,]+) *(.*)")
 
 
@@ -49,13 +49,13 @@ def array(values: Any, caption: str) -> Html:
         rows = values if values.ndim == 2 else values[None]
         cells = [[f"{x:.4g}" for x in row] for row in rows]
         return table([range(rows.shape[1]), *cells], caption)
-    if values.ndim == 2 and picture(values):
+    if values.ndim == 2 and 0 < values.size and max(values.shape) <= PIXELS:
         return Html(f"{picture(values)}<br>{escape(caption)}")
     return Html(f"<pre>{escape(str(values))}</pre>{escape(caption)}")
 
 
 def chart(title: str, xs: Sequence[float], curves: Mapping[str, Sequence[float]]) -> Html:
-    """Return curves over `xs` as SVG, with the range of both axes; NaN leaves a gap."""
+    """Return curves over `xs` as SVG, with the range of both axes; NaN is left out."""
     values = [y for ys in curves.values() for y in ys if math.isfinite(y)]
     low, high = min(values, default=0.0), max(values, default=1.0)
     first, last = (min(xs), max(xs)) if xs else (0, 1)
@@ -158,15 +158,8 @@ def explanation(text: str) -> Html:
 def _kernels(kernels: list[tuple[str, ...]]) -> Html:
     longest = max(float(kernel[0]) for kernel in kernels) or 1.0
     rows = [
-        (
-            f"{time} us",
-            bar(float(time) / longest),
-            f"{share} of {what}",
-            amount,
-            flops,
-            _left(where),
-        )
-        for time, share, what, amount, flops, where in kernels
+        (f"{us} us", bar(float(us) / longest), f"{share} of {what}", *numbers, _left(where))
+        for us, share, what, *numbers, where in kernels
     ]
     return table([("time", "", "limit reached", "bytes", "flops", _left("ops; lines")), *rows])
 
