@@ -49,7 +49,7 @@ def array(values: Any, caption: str) -> Html:
         rows = values if values.ndim == 2 else values[None]
         cells = [[f"{x:.4g}" for x in row] for row in rows]
         return table([range(rows.shape[1]), *cells], caption)
-    if values.ndim == 2 and 0 < values.size and max(values.shape) <= PIXELS:
+    if values.ndim == 2 and values.size > 0 and max(values.shape) <= PIXELS:
         return Html(f"{picture(values)}<br>{escape(caption)}")
     return Html(f"<pre>{escape(str(values))}</pre>{escape(caption)}")
 
