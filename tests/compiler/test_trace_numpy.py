@@ -6,6 +6,7 @@ import pytest
 from needle.compiler.graph import Graph
 from needle.compiler.interpret import interpret
 from needle.compiler.trace import TracedArray
+from needle.compiler.trace_functions import FUNCTIONS
 from needle.compiler.trace_operand import as_traced
 from needle.compiler.trace_record import Recorder, recording
 from needle.errors import TraceError
@@ -22,7 +23,7 @@ POSITIVE = np.abs(A) + np.float32(0.1)
 
 def record(function, *arrays):
     """Run `function` on traced arrays; return what the interpreter makes of the graph."""
-    with recording(Recorder()) as recorder:
+    with recording(Recorder(FUNCTIONS)) as recorder:
         traced = [
             TracedArray(recorder, recorder.input(f"x{i}", a.shape, a.dtype, None))
             for i, a in enumerate(arrays)
@@ -387,7 +388,7 @@ def test_bad_shapes_raise_what_numpy_raises(function):
 
 
 def test_sources_name_the_users_line():
-    with recording(Recorder()) as recorder:
+    with recording(Recorder(FUNCTIONS)) as recorder:
         x = TracedArray(recorder, recorder.input("x", (2,), "float32", None))
         source = np.exp(x).node.source
     assert source.file == __file__ and source.op == "exp"
@@ -396,7 +397,7 @@ def test_sources_name_the_users_line():
 
 
 def test_a_traced_array_dies_with_its_trace():
-    with recording(Recorder()) as recorder:
+    with recording(Recorder(FUNCTIONS)) as recorder:
         x = TracedArray(recorder, recorder.input("x", (2,), "float32", None))
     with pytest.raises(TraceError, match="kept where"):
         x + 1

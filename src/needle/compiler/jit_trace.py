@@ -23,6 +23,8 @@ from needle.compiler.jit_tracer import StepTracer
 from needle.compiler.state import State
 from needle.compiler.state_holders import restore, slots
 from needle.compiler.state_others import Generators, others
+from needle.compiler.trace import TracedArray
+from needle.compiler.trace_number import TracedNumber
 
 
 class HostDraw(Exception):  # noqa: N818
@@ -87,8 +89,8 @@ def _run(
         if isinstance(x, Tensor):
             return x
         if isinstance(x, np.ndarray):
-            return recorder.array(x.view(), f"argument {i}", Leaf(i))
-        return recorder.leaf(Leaf(i), x)
+            return TracedArray.of(recorder, x.view(), f"argument {i}", Leaf(i))
+        return TracedNumber(recorder, Leaf(i), x)
 
     swapped = [signature.replace(x, swap) for x in args]
     named = {
@@ -98,11 +100,11 @@ def _run(
     for i, key in state.arrays:
         target = state.holders[i].target
         array = target[key].view()  # two slots are two inputs, whatever they share now
-        traced = recorder.array(array, state.holders[i].slot(key), Slot(i, key))
+        traced = TracedArray.of(recorder, array, state.holders[i].slot(key), Slot(i, key))
         tracer.holders[i, key] = target[key] = traced
     for i, key in state.numbers:
         target = state.holders[i].target
-        number = recorder.leaf(Slot(i, key), target[key])
+        number = TracedNumber(recorder, Slot(i, key), target[key])
         tracer.lifted[i, key] = target[key] = number
     with random.use_source(tracer):
         return function(*swapped, **named)

@@ -22,6 +22,7 @@ from needle.compiler.jit_origins import DataOf, Draw, GradOf, Key, Owner, Trace
 from needle.compiler.primitives import Random
 from needle.compiler.state import State
 from needle.compiler.trace import TracedArray, WeakArray
+from needle.compiler.trace_functions import FUNCTIONS
 from needle.compiler.trace_number import TracedNumber
 from needle.compiler.trace_operand import wrap
 from needle.compiler.trace_record import Recorder, check_dtype
@@ -31,7 +32,7 @@ class StepTracer:
     """The tracer of one run; see `needle.autograd.mode.Tracer`."""
 
     def __init__(self, state: State, leaves: list[Any], draws: str) -> None:
-        self.recorder = Recorder()
+        self.recorder = Recorder(FUNCTIONS)
         self.state, self.draws = state, draws
         self.trace = Trace(self.recorder)
         self.inside: dict[int, Value] = {}
@@ -85,7 +86,7 @@ class StepTracer:
             with untraced():
                 value.realize_cached_data()
         if isinstance(value, TensorTuple):
-            return tuple(self.recorder.array(part, "tuple") for part in value._data)
+            return tuple(TracedArray.of(self.recorder, part, "tuple") for part in value._data)
         owner = self.owner(value)
         check_dtype(value._data.dtype, self._label(owner))
         node = self.recorder.input(
@@ -161,8 +162,7 @@ class StepTracer:
         if self.draws == "numpy":
             return wrap(self.recorder.input(kind, shape, np.float64, Draw(kind, shape)))
         if self.key is None:
-            number = self.recorder.leaf(Key(), np.uint64(0))
-            self.key = number.node()
+            self.key = TracedNumber(self.recorder, Key(), np.uint64(0)).node()
         node = self.recorder.make(Random(kind, self.keys, shape), self.key)
         self.keys += 1
         return wrap(t.cast(node, np.float64))

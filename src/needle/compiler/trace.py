@@ -4,8 +4,9 @@ It follows the Array API standard (`__array_namespace__`), NumPy's two protocols
 `np.` calls record too, and NumPy's promotion of dtypes (NEP 50: Python numbers adapt to arrays).
 Writing into it (`+=`, `a[i] = v`, `out=`) puts another node under the same object; views follow.
 
+>>> from needle.compiler.trace_functions import FUNCTIONS
 >>> from needle.compiler.trace_record import Recorder, recording
->>> with recording(Recorder()) as recorder:
+>>> with recording(Recorder(FUNCTIONS)) as recorder:
 ...     x = TracedArray(recorder, recorder.input("x", (2, 3), "float32", None))
 ...     y = np.exp(x * 2).sum(axis=0)
 ...     print(y)
@@ -22,8 +23,13 @@ import numpy as np
 from needle.compiler import trace_record as t
 from needle.compiler.graph import Node
 from needle.compiler.primitives_base import type_text
-from needle.compiler.trace_record import Recorder
+from needle.compiler.trace_record import ArrayOrigin, Recorder, check_dtype, not_traced
 from needle.errors import TraceError
+
+METHODS = (
+    "all any argmax argmin astype clip copy cumsum diagonal dot fill flatten max mean min prod "
+    "ravel repeat reshape round squeeze std sum swapaxes take trace transpose var to_device"
+)
 
 
 class TracedArray:
@@ -54,6 +60,20 @@ class TracedArray:
         result._derive, result._store = derive, store
         return result
 
+    @classmethod
+    def of(
+        cls, recorder: Recorder, array: np.ndarray, label: str = "array", origin: Any = None
+    ) -> TracedArray:
+        """Return the one that stands for an ndarray: an input, the same for each use."""
+        found = recorder.arrays.get(id(array))
+        if found is None:
+            check_dtype(array.dtype, label)
+            origin = origin or ArrayOrigin(recorder.source())
+            traced = cls(recorder, recorder.input(label, array.shape, array.dtype, origin))
+            traced.first = traced.node
+            found = recorder.arrays[id(array)] = (array, traced)
+        return found[1]
+
     @property
     def node(self) -> Node:
         """The graph node; TraceError once the trace is over."""
@@ -79,87 +99,46 @@ class TracedArray:
 
     # ---- what is known while tracing
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The shape."""
-        return self._node.shape
-
-    @property
-    def dtype(self) -> np.dtype:
-        """The dtype."""
-        return self._node.dtype
-
-    @property
-    def ndim(self) -> int:
-        """Number of axes."""
-        return len(self._node.shape)
-
-    @property
-    def size(self) -> int:
-        """Number of elements."""
-        return self._node.size
-
-    @property
-    def nbytes(self) -> int:
-        """Size in bytes."""
-        return self.size * self.dtype.itemsize
-
-    @property
-    def itemsize(self) -> int:
-        """Size of an element in bytes."""
-        return self.dtype.itemsize
-
-    @property
-    def device(self) -> str:
-        """Where the array lives, as NumPy says it."""
-        return "cpu"
-
-    @property
-    def T(self) -> TracedArray:  # noqa: N802  NumPy's name
-        """All axes reversed."""
-        return functions()["transpose"](self)
-
-    @property
-    def mT(self) -> TracedArray:  # noqa: N802  the standard's name
-        """The last two axes swapped."""
-        return functions()["matrix_transpose"](self)
-
-    @property
-    def real(self) -> TracedArray:
-        """The array itself."""
-        return self
+    shape = property(lambda self: self._node.shape)
+    dtype = property(lambda self: self._node.dtype)
+    ndim = property(lambda self: len(self._node.shape))
+    size = property(lambda self: self._node.size)
+    itemsize = property(lambda self: self.dtype.itemsize)
+    nbytes = property(lambda self: self.size * self.dtype.itemsize)
+    device = property(lambda self: "cpu")
+    real = property(lambda self: self)
+    T = property(lambda self: np.transpose(self))
+    mT = property(lambda self: np.swapaxes(self, -1, -2))  # noqa: N815  the standard's name
 
     def __array_namespace__(self, api_version: str | None = None) -> Any:
-        return NAMESPACE
+        return Namespace(self._recorder)
 
     @property
     def __needle_extensions__(self) -> Any:
-        from needle.compiler import trace_extensions
-
-        return trace_extensions
+        return self._recorder.functions["needle extensions"]
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
-        return _ufunc(ufunc, method, inputs, kwargs)
+        return self._recorder.functions["ufunc"](ufunc, method, inputs, kwargs)
 
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
         name = f"{func.__module__}.{func.__name__}".removeprefix("numpy.")
-        function = functions().get(name)
+        function = self._recorder.functions.get(name)
         if function is None:
             not_traced(f"np.{name}")
         kwargs.pop("like", None)
         return function(*args, **kwargs)
 
     def __getattr__(self, name: str) -> Any:
-        if name in METHODS:
-            function = functions()[name]
+        if name in METHODS.split():
+            function = self._recorder.functions[name]
             return lambda *args, **kwargs: function(self, *args, **kwargs)
         raise AttributeError(f"a traced array has no attribute `{name}`")
 
     def __getitem__(self, index: Any) -> TracedArray:
-        return functions()["getitem"](self, index)
+        return self._recorder.functions["getitem"](self, index)
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        functions()["setitem"](self, index, value)
+        self._recorder.functions["setitem"](self, index, value)
 
     def __len__(self) -> int:
         if not self.shape:
@@ -169,6 +148,12 @@ class TracedArray:
     def __iter__(self) -> Iterator[TracedArray]:
         return (self[i] for i in range(len(self)))
 
+    def __copy__(self) -> TracedArray:
+        return TracedArray(self._recorder, self.node)
+
+    def __deepcopy__(self, memo: Any) -> TracedArray:
+        return self.__copy__()
+
     # ---- what only values could answer
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
@@ -176,29 +161,6 @@ class TracedArray:
         if known is not None:  # an array from before the call: fixed, and guarded
             return np.array(known, dtype=dtype)
         self._needs_value("np.asarray, .numpy() or writing into an ndarray made outside")
-
-    def __bool__(self) -> NoReturn:
-        self._needs_value("a condition (`if`, `and`, `while`)", "select with ops.where")
-
-    def __float__(self) -> NoReturn:
-        self._needs_value("float()")
-
-    def __int__(self) -> NoReturn:
-        self._needs_value("int()")
-
-    def __index__(self) -> NoReturn:
-        self._needs_value("a size or a list index", "index an array with it")
-
-    def __complex__(self) -> NoReturn:
-        self._needs_value("complex()")
-
-    def item(self, *args: Any) -> NoReturn:
-        """Raise: the value is not known while tracing."""
-        self._needs_value(".item()")
-
-    def tolist(self) -> NoReturn:
-        """Raise: the values are not known while tracing."""
-        self._needs_value(".tolist()")
 
     def _needs_value(self, what: str, instead: str = "") -> NoReturn:
         _ = self.node
@@ -212,22 +174,27 @@ class TracedArray:
     def __repr__(self) -> str:
         return f"traced {type_text(self._node)}"
 
-    def __str__(self) -> str:
-        return self.__repr__()
-
     def __format__(self, spec: str) -> str:
         if spec:
             self._needs_value("formatting")
         return str(self)
 
-    def __copy__(self) -> TracedArray:
-        return TracedArray(self._recorder, self.node)
 
-    def __deepcopy__(self, memo: Any) -> TracedArray:
-        return self.__copy__()
+def _needing_value(what: str, instead: str = "") -> Callable[..., Any]:
+    return lambda self, *args: self._needs_value(what, instead)
 
-    def __reduce__(self) -> NoReturn:
-        self._needs_value("pickling")
+
+for _name, *_texts in (
+    ("__bool__", "a condition (`if`, `and`, `while`)", "select with ops.where"),
+    ("__index__", "a size or a list index", "index an array with it"),
+    ("__float__", "float()"),
+    ("__int__", "int()"),
+    ("__complex__", "complex()"),
+    ("__reduce__", "pickling"),
+    ("item", ".item()"),
+    ("tolist", ".tolist()"),
+):
+    setattr(TracedArray, _name, _needing_value(*_texts))
 
 
 class WeakArray(TracedArray):
@@ -240,144 +207,60 @@ class WeakArray(TracedArray):
         self.weak = weak
 
 
-def not_traced(name: str, instead: str = "") -> NoReturn:
-    """Raise for a function that the compiler does not know."""
-    hint = instead or INSTEAD.get(name, "write it with functions of needle.ops")
-    raise TraceError(f"{name} is not traced{t.at_line()}; {hint}")
-
-
-INSTEAD = {
-    "np.add.at": "use ops.scatter_add",
-    "np.nonzero": "its shape depends on values: use np.where(condition, a, b)",
-    "np.unique": "its shape depends on values",
-    "np.random.permutation": "use init.rand",
-    "np.linalg.inv": "solve outside of the compiled function",
-}
-"""What to write instead of functions that are often met."""
-
-METHODS = frozenset(
-    [
-        "all",
-        "any",
-        "argmax",
-        "argmin",
-        "astype",
-        "clip",
-        "copy",
-        "cumsum",
-        "cumprod",
-        "diagonal",
-        "dot",
-        "fill",
-        "flatten",
-        "max",
-        "mean",
-        "min",
-        "prod",
-        "ravel",
-        "repeat",
-        "reshape",
-        "round",
-        "squeeze",
-        "std",
-        "sum",
-        "swapaxes",
-        "take",
-        "trace",
-        "transpose",
-        "var",
-        "to_device",
-    ]
-)
-
-
-def functions() -> dict[str, Callable[..., Any]]:
-    """Return the table of traced functions by NumPy's names."""
-    from needle.compiler.trace_functions import FUNCTIONS
-
-    return FUNCTIONS
-
-
-def _ufunc(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    from needle.compiler import trace_elementwise
-
-    return trace_elementwise.call(ufunc, method, inputs, kwargs)
-
-
-def _is_foreign(x: Any) -> bool:
+def is_foreign(x: Any) -> bool:
     """Whether the other operand of an operator has its own rules: a Tensor."""
     return hasattr(x, "realize_cached_data")
 
 
-def _operator(name: str, reflected: bool = False) -> Callable[..., Any]:
-    ufunc = getattr(np, name)
-
-    def method(self: TracedArray, other: Any) -> Any:
-        if other is None or isinstance(other, str) or _is_foreign(other):
+def _operator(ufunc: np.ufunc, reflected: bool = False) -> Callable[..., Any]:
+    def method(self: TracedArray, *other: Any) -> Any:
+        if any(x is None or isinstance(x, str) or is_foreign(x) for x in other):
             return NotImplemented
-        return _ufunc(ufunc, "__call__", (other, self) if reflected else (self, other), {})
+        inputs = (*other, self) if reflected else (self, *other)
+        return self._recorder.functions["ufunc"](ufunc, "__call__", inputs, {})
 
     return method
 
 
-def _in_place(name: str) -> Callable[..., Any]:
-    ufunc = getattr(np, name)
-
+def _in_place(ufunc: np.ufunc) -> Callable[..., Any]:
     def method(self: TracedArray, other: Any) -> Any:
-        return NotImplemented if _is_foreign(other) else ufunc(self, other, out=self)
+        return NotImplemented if is_foreign(other) else ufunc(self, other, out=self)
 
     return method
-
-
-def _unary(name: str) -> Callable[..., Any]:
-    return lambda self: _ufunc(getattr(np, name), "__call__", (self,), {})
 
 
 _OPERATORS = {
-    "add": "add", "sub": "subtract", "mul": "multiply", "truediv": "true_divide",
-    "floordiv": "floor_divide", "mod": "remainder", "pow": "power", "matmul": "matmul",
-    "and": "bitwise_and", "or": "bitwise_or", "xor": "bitwise_xor",
-    "lshift": "left_shift", "rshift": "right_shift", "divmod": "divmod",
+    "add": np.add, "sub": np.subtract, "mul": np.multiply, "truediv": np.divide,
+    "floordiv": np.floor_divide, "mod": np.remainder, "pow": np.power, "matmul": np.matmul,
+    "and": np.bitwise_and, "or": np.bitwise_or, "xor": np.bitwise_xor,
+    "lshift": np.left_shift, "rshift": np.right_shift,
 }  # fmt: skip
-_COMPARISONS = {
-    "lt": "less", "le": "less_equal", "gt": "greater", "ge": "greater_equal",
-    "eq": "equal", "ne": "not_equal",
+_PLAIN = {
+    "divmod": np.divmod, "lt": np.less, "le": np.less_equal, "gt": np.greater,
+    "ge": np.greater_equal, "eq": np.equal, "ne": np.not_equal, "neg": np.negative,
+    "pos": np.positive, "abs": np.absolute, "invert": np.invert,
 }  # fmt: skip
-
-for _name, _function in _OPERATORS.items():
-    setattr(TracedArray, f"__{_name}__", _operator(_function))
-    setattr(TracedArray, f"__r{_name}__", _operator(_function, reflected=True))
-    if _name != "divmod":
-        setattr(TracedArray, f"__i{_name}__", _in_place(_function))
-for _name, _function in _COMPARISONS.items():
-    setattr(TracedArray, f"__{_name}__", _operator(_function))
-for _name, _function in {
-    "neg": "negative",
-    "pos": "positive",
-    "abs": "absolute",
-    "invert": "invert",
-}.items():
-    setattr(TracedArray, f"__{_name}__", _unary(_function))
+for _name, _ufunc in {**_OPERATORS, **_PLAIN}.items():
+    setattr(TracedArray, f"__{_name}__", _operator(_ufunc))
+for _name, _ufunc in {**_OPERATORS, "divmod": np.divmod}.items():
+    setattr(TracedArray, f"__r{_name}__", _operator(_ufunc, reflected=True))
+for _name, _ufunc in _OPERATORS.items():
+    setattr(TracedArray, f"__i{_name}__", _in_place(_ufunc))
 
 
 class Namespace:
     """The Array API namespace of traced arrays: NumPy's names."""
 
+    def __init__(self, recorder: Recorder) -> None:
+        self._functions = recorder.functions
+
     def __getattr__(self, name: str) -> Any:
-        function = functions().get(name)
+        function = self._functions.get(name)
         if function is not None:
             return function
         known = getattr(np, name, None)
-        if isinstance(known, np.ufunc) or known is None:
-            if known is None:
-                raise AttributeError(f"the namespace of traced arrays has no `{name}`")
-            return known  # a ufunc finds its traced operands by itself
-        if callable(known) and not isinstance(known, type):
+        if known is None:
+            raise AttributeError(f"the namespace of traced arrays has no `{name}`")
+        if callable(known) and not isinstance(known, type | np.ufunc):
             return lambda *args, **kwargs: not_traced(f"np.{name}")
-        return known
-
-    def __repr__(self) -> str:
-        return "<namespace of traced arrays>"
-
-
-NAMESPACE = Namespace()
+        return known  # a dtype, a number; a ufunc finds its traced operands by itself

@@ -7,15 +7,16 @@ value traces again.
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from needle.compiler import trace_record as t
 from needle.compiler.graph import Node
-from needle.compiler.trace_record import Calculation, Guard, Literal, Recorder
+from needle.compiler.trace import Namespace
+from needle.compiler.trace_record import Calculation, Guard, Literal, Recorder, not_traced
 from needle.errors import TraceError
 
 _PLAIN = (int, float, np.number, np.bool_)
@@ -26,179 +27,136 @@ class TracedNumber:
 
     __slots__ = ("_recorder", "position", "value")
     __array_priority__ = 950
+    shape, ndim = (), 0
 
-    def __init__(self, recorder: Recorder, position: int, value: Any) -> None:
-        self._recorder, self.position, self.value = recorder, position, value
+    def __init__(self, recorder: Recorder, origin: Any, value: Any) -> None:
+        recorder.values.append(origin)
+        self._recorder, self.position, self.value = recorder, len(recorder.values) - 1, value
+        recorder.samples[self.position] = value
 
     @property
     def weak(self) -> Any:
         """What decides about promotion: int, float, or a NumPy number's dtype."""
-        if isinstance(self.value, np.generic):
-            return self.value.dtype
-        return type(self.value)
+        return self.value.dtype if isinstance(self.value, np.generic) else type(self.value)
 
     def node(self) -> Node:
         """Return the number as a 0-d input of the graph."""
-        return t.active().number(self.position, self.value)
+        return self._recorder.number(self.position, self.value)
 
     def __array_namespace__(self, api_version: str | None = None) -> Any:
-        from needle.compiler.trace import NAMESPACE
-
-        return NAMESPACE
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """No axes."""
-        return ()
-
-    @property
-    def ndim(self) -> int:
-        """No axes."""
-        return 0
+        return Namespace(self._recorder)
 
     def astype(self, dtype: Any) -> Any:
         """Return the number as a traced array of a dtype."""
-        from needle.compiler.trace_operand import lift, wrap
-
-        return wrap(lift(self, np.dtype(dtype)))
+        return self._recorder.functions["astype"](self, dtype)
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
         if method == "__call__" and not kwargs and all(isinstance(x, _ALL) for x in inputs):
             return calculate(ufunc, *inputs)
-        from needle.compiler import trace_elementwise
-
-        return trace_elementwise.call(ufunc, method, inputs, kwargs)
+        return self._recorder.functions["ufunc"](ufunc, method, inputs, kwargs)
 
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
-        from needle.compiler.trace import functions, not_traced
-
         if func.__name__ in ("clip", "round", "around") and all(isinstance(x, _ALL) for x in args):
             return calculate(func, *args)
-        function = functions().get(func.__name__)
+        function = self._recorder.functions.get(func.__name__)
         return function(*args, **kwargs) if function else not_traced(f"np.{func.__name__}")
 
-    # ---- what fixes the value
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(self.fix("np.asarray"), dtype=dtype)
 
-    def _fix(self, what: str) -> Any:
-        if not self._recorder.active:
-            raise TraceError(
-                "a number of a compiled function is used after the call; return it instead"
-            )
+    def fix(self, what: str) -> Any:
+        """Return the value, and guard it: the program holds for this one only."""
+        _check_active(self._recorder)
         if self.position not in self._recorder.guards:  # one look at a value is enough
             source = self._recorder.source()
             self._recorder.guards[self.position] = Guard(self.value, what, source)
         return self.value
 
     def __bool__(self) -> bool:
-        truth = calculate(bool, self)
-        return bool(truth._fix("a condition"))
+        return bool(calculate(bool, self).fix("a condition"))
 
-    def __float__(self) -> float:
-        return float(self._fix("float() or math.*"))
-
-    def __int__(self) -> int:
-        return int(self._fix("int()"))
-
-    def __index__(self) -> int:
-        return operator.index(self._fix("use as a size or an index"))
-
-    def __complex__(self) -> complex:
-        return complex(self._fix("complex()"))
-
-    def __format__(self, spec: str) -> str:
-        return format(self._fix("formatting"), spec)
-
-    def __str__(self) -> str:
-        return str(self._fix("printing"))
+    def __round__(self, *digits: Any) -> Any:
+        return calculate(round, self, *digits)
 
     def __repr__(self) -> str:
         return f"traced number {self.value!r}"
-
-    def __hash__(self) -> int:
-        return hash(self._fix("use as a key"))
-
-    def __round__(self, digits: Any = None) -> Any:
-        return calculate(round, self) if digits is None else calculate(round, self, digits)
-
-    def __floor__(self) -> Any:
-        return int(self._fix("math.floor"))
-
-    def __ceil__(self) -> Any:
-        return int(self._fix("math.ceil"))
-
-    def __trunc__(self) -> Any:
-        return int(self._fix("math.trunc"))
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        return np.asarray(self._fix("np.asarray"), dtype=dtype)
 
     def item(self) -> TracedNumber:
         """Return the number itself, as NumPy's numbers do."""
         return self
 
-    def __deepcopy__(self, memo: Any) -> TracedNumber:
+    def __copy__(self) -> TracedNumber:
         return self
 
-    def __copy__(self) -> TracedNumber:
+    def __deepcopy__(self, memo: Any) -> TracedNumber:
         return self
 
 
 _ALL = (*_PLAIN, TracedNumber)
 
 
-def calculate(function: Callable[..., Any], *operands: Any) -> TracedNumber:
-    """Compute now, and at each call again."""
-    recorder = next(x._recorder for x in operands if isinstance(x, TracedNumber))
+def _check_active(recorder: Recorder) -> None:
     if not recorder.active:
         raise TraceError(
             "a number of a compiled function is used after the call; return it instead"
         )
+
+
+def calculate(function: Callable[..., Any], *operands: Any) -> TracedNumber:
+    """Compute now, and at each call again."""
+    recorder = next(x._recorder for x in operands if isinstance(x, TracedNumber))
+    _check_active(recorder)
     places = tuple(x.position if isinstance(x, TracedNumber) else Literal(x) for x in operands)
     key = function, tuple((type(p), p if type(p) is int else repr(p)) for p in places)
     known = recorder.calculated.get(key)
     if known is None:  # each is computed once, however often it is written
         value = function(*(x.value if isinstance(x, TracedNumber) else x for x in operands))
-        recorder.values.append(Calculation(function, places))
-        known = recorder.calculated[key] = TracedNumber(recorder, len(recorder.values) - 1, value)
+        known = TracedNumber(recorder, Calculation(function, places), value)
+        recorder.calculated[key] = known
     return known
 
 
-def _binary(name: str, reflected: bool) -> Callable[..., Any]:
-    function = getattr(operator, name)
-
-    def method(self: TracedNumber, other: Any) -> Any:
-        if isinstance(other, _ALL):
-            return calculate(function, *((other, self) if reflected else (self, other)))
-        if isinstance(other, np.ndarray):
-            from needle.compiler.trace_operand import as_traced
-
-            other = as_traced(other)
-            return function(other, self) if reflected else function(self, other)
+def _calculated(function: Callable[..., Any], reflected: bool = False) -> Callable[..., Any]:
+    def method(self: TracedNumber, *other: Any) -> Any:
+        operands = (*other, self) if reflected else (self, *other)
+        if all(isinstance(x, _ALL) for x in other):
+            return calculate(function, *operands)
+        if isinstance(other[0], np.ndarray):  # traced, as a number is no array to NumPy
+            asarray = self._recorder.functions["asarray"]
+            return function(*(x if x is self else asarray(x) for x in operands))
         return NotImplemented
 
     return method
 
 
-def _unary(name: str) -> Callable[..., Any]:
-    function = getattr(operator, name)
-    return lambda self: calculate(function, self)
-
-
-def _comparison(name: str) -> Callable[..., Any]:
+def _compared(name: str) -> Callable[..., Any]:
     function = getattr(operator, name)
 
     def method(self: TracedNumber, other: Any) -> Any:
         if not isinstance(other, _ALL):
             return NotImplemented
-        return calculate(function, self, other)._fix(f"a comparison ({name})")
+        return calculate(function, self, other).fix(f"a comparison ({name})")
 
     return method
 
 
+def _fixed(function: Callable[..., Any], what: str) -> Callable[..., Any]:
+    return lambda self, *args: function(self.fix(what), *args)
+
+
 for _name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow"):
-    setattr(TracedNumber, f"__{_name}__", _binary(_name, False))
-    setattr(TracedNumber, f"__r{_name}__", _binary(_name, True))
-for _name in ("lt", "le", "gt", "ge", "eq", "ne"):
-    setattr(TracedNumber, f"__{_name}__", _comparison(_name))
+    setattr(TracedNumber, f"__{_name}__", _calculated(getattr(operator, _name)))
+    setattr(TracedNumber, f"__r{_name}__", _calculated(getattr(operator, _name), reflected=True))
 for _name in ("neg", "pos", "abs"):
-    setattr(TracedNumber, f"__{_name}__", _unary(_name))
+    setattr(TracedNumber, f"__{_name}__", _calculated(getattr(operator, _name)))
+for _name in ("lt", "le", "gt", "ge", "eq", "ne"):
+    setattr(TracedNumber, f"__{_name}__", _compared(_name))
+for _name, _function, _what in (
+    ("__float__", float, "float() or math.*"), ("__int__", int, "int()"),
+    ("__index__", operator.index, "use as a size or an index"),
+    ("__complex__", complex, "complex()"), ("__hash__", hash, "use as a key"),
+    ("__str__", str, "printing"), ("__format__", format, "formatting"),
+    ("__floor__", math.floor, "math.floor"), ("__ceil__", math.ceil, "math.ceil"),
+    ("__trunc__", math.trunc, "math.trunc"),
+):  # fmt: skip
+    setattr(TracedNumber, _name, _fixed(_function, _what))

@@ -8,7 +8,7 @@ import numpy as np
 
 from needle.compiler import trace_record as t
 from needle.compiler.graph import Node
-from needle.compiler.trace import TracedArray, functions
+from needle.compiler.trace import TracedArray
 from needle.compiler.trace_number import TracedNumber
 
 
@@ -23,6 +23,12 @@ def typed(x: Any) -> Any:
     return kind if kind is not None else np.asarray(x).dtype
 
 
+def result_type(*operands: Any) -> np.dtype:
+    """Return NumPy's promotion of operands."""
+    kinds = [typed(x) for x in operands]
+    return np.result_type(*(k(0) if k is int or k is float else k for k in kinds))
+
+
 def shape_of(x: Any) -> tuple[int, ...]:
     """Return the shape of an operand."""
     shape = getattr(x, "shape", None)
@@ -33,14 +39,13 @@ def lift(x: Any, dtype: Any = None) -> Node:
     """Return an operand as a node of the given dtype."""
     if isinstance(x, TracedArray):
         node = x.node
-        return node if dtype is None else t.cast(node, dtype)
-    if isinstance(x, TracedNumber):
-        kind = np.result_type(typed(x)) if dtype is None else dtype
-        return t.cast(x.node(), kind)
-    if isinstance(x, np.ndarray) and not _is_literal(x):
-        node = t.active().array(x).node
+    elif isinstance(x, TracedNumber):
+        return t.cast(x.node(), result_type(x) if dtype is None else dtype)
+    elif isinstance(x, np.ndarray) and not _is_literal(x):
+        node = TracedArray.of(t.active(), x).node
     elif isinstance(x, list | tuple):
-        return _nested(x, dtype)
+        traced = any(_has_traced(part) for part in x)
+        return lift(np.stack([as_traced(part) for part in x]) if traced else np.asarray(x), dtype)
     else:
         array = np.asarray(x)
         dtype = array.dtype if dtype is None else dtype
@@ -51,14 +56,6 @@ def lift(x: Any, dtype: Any = None) -> Node:
 def _is_literal(x: np.ndarray) -> bool:
     """Whether an array is a fresh number: 0-d, with no memory that somebody else could change."""
     return x.ndim == 0 and x.base is None and id(x) not in t.active().arrays
-
-
-def _nested(x: Any, dtype: Any) -> Node:
-    """Return a list that holds traced arrays as one array."""
-    if not any(_has_traced(part) for part in x):
-        return lift(np.asarray(x), dtype)
-    stacked = functions()["stack"]([wrap(lift(part)) for part in x])
-    return lift(stacked, dtype)
 
 
 def _has_traced(x: Any) -> bool:
@@ -72,6 +69,6 @@ def wrap(node: Node) -> TracedArray:
     return TracedArray(t.active(), node)
 
 
-def as_traced(x: Any) -> TracedArray:
+def as_traced(x: Any) -> Any:
     """Return an operand as a traced array: itself, or a new one."""
     return x if isinstance(x, TracedArray) else wrap(lift(x))

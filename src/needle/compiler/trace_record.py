@@ -10,12 +10,12 @@ from __future__ import annotations
 import linecache
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import CodeType, FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -64,10 +64,12 @@ class Recorder:
 
     `inputs` are the graph's inputs in the order of their first use; `origins[i]` says what the
     array or number of input i is, in terms of who asked for it. `values` are the host's numbers:
-    leaves (any object that says where a number comes from) and calculations.
+    leaves (any object that says where a number comes from) and calculations. `functions` are those
+    that traced arrays know, by NumPy's names: `trace_functions.FUNCTIONS`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, functions: Mapping[str, Callable[..., Any]]) -> None:
+        self.functions = functions
         self.active = True
         self.inputs: list[Node] = []
         self.origins: list[Any] = []
@@ -87,19 +89,6 @@ class Recorder:
         self.origins.append(origin)
         return node
 
-    def array(self, array: np.ndarray, label: str = "array", origin: Any = None) -> Any:
-        """Return the traced array that stands for an ndarray: an input, the same for each use."""
-        from needle.compiler.trace import TracedArray
-
-        found = self.arrays.get(id(array))
-        if found is None:
-            check_dtype(array.dtype, label)
-            origin = origin or ArrayOrigin(self.source())
-            traced = TracedArray(self, self.input(label, array.shape, array.dtype, origin))
-            traced.first = traced.node
-            found = self.arrays[id(array)] = (array, traced)
-        return found[1]
-
     def fix(self, traced: Any) -> np.ndarray | None:
         """Return the values of an array that was there before the trace, and guard them.
 
@@ -117,14 +106,6 @@ class Recorder:
         place = array if origin is None else origin
         if not any(known is place for known, _ in self.fixed):
             self.fixed.append((place, array.copy()))
-
-    def leaf(self, origin: Any, value: Any) -> Any:
-        """Return a traced number that is read at each call."""
-        from needle.compiler.trace_number import TracedNumber
-
-        self.values.append(origin)
-        self.samples[len(self.values) - 1] = value
-        return TracedNumber(self, len(self.values) - 1, value)
 
     def number(self, position: int, value: Any) -> Node:
         """Return the 0-d input node of a host number."""
@@ -159,10 +140,6 @@ class Recorder:
             frame.f_code.co_filename, frame.f_lineno, op or otherwise or frame.f_code.co_name
         )
 
-    def close(self) -> None:
-        """End the trace: from now on its arrays raise."""
-        self.active = False
-
 
 @dataclass(frozen=True)
 class ArrayOrigin:
@@ -190,6 +167,22 @@ def is_needles(code: CodeType) -> bool:
     return known
 
 
+INSTEAD = {
+    "np.add.at": "use ops.scatter_add",
+    "np.nonzero": "its shape depends on values: use np.where(condition, a, b)",
+    "np.unique": "its shape depends on values",
+    "np.random.permutation": "use init.rand",
+    "np.linalg.inv": "solve outside of the compiled function",
+}
+"""What to write instead of functions that are often met."""
+
+
+def not_traced(name: str, instead: str = "") -> NoReturn:
+    """Raise for a function that the compiler does not know."""
+    hint = instead or INSTEAD.get(name, "write it with functions of needle.ops")
+    raise TraceError(f"{name} is not traced{at_line()}; {hint}")
+
+
 def check_dtype(dtype: np.dtype, label: str) -> None:
     """Raise TraceError for a dtype that the graph does not know."""
     if dtype not in DTYPES:
@@ -207,7 +200,7 @@ def recording(recorder: Recorder) -> Iterator[Recorder]:
         yield recorder
     finally:
         _current.recorder = before
-        recorder.close()
+        recorder.active = False  # from now on its arrays raise
 
 
 def active() -> Recorder:
