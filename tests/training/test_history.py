@@ -54,10 +54,18 @@ def test_plot_draws_each_curve_and_the_best_epoch():
     figures = pytest.importorskip("matplotlib.figure")
     rows = [{"epoch": i, "loss": 1.0 / i, "val_loss": 2.0 / i, "accuracy": 0.5} for i in (1, 2, 3)]
     figure = figures.Figure()
-    assert History(rows, best_epoch=2).plot(figure) is figure
-    loss, accuracy = figure.axes
+    loss, accuracy = History(rows, best_epoch=2).plot(figure)
+    assert figure.axes == [loss, accuracy]
     assert [line.get_label() for line in loss.lines] == ["training", "validation", "best epoch"]
     assert [line.get_label() for line in accuracy.lines] == ["training", "best epoch"]
     np.testing.assert_allclose(loss.lines[1].get_ydata(), [2.0, 1.0, 2 / 3])
     assert list(loss.lines[2].get_xdata()) == [2, 2]
-    assert History().plot(figures.Figure()).axes == []
+    assert History().plot(figures.Figure()) == []
+
+
+def test_plot_makes_one_figure_that_pyplot_knows():
+    pyplot = pytest.importorskip("matplotlib.pyplot")
+    pyplot.switch_backend("agg")
+    (loss,) = History([{"epoch": 1, "loss": 1.0}]).plot()
+    assert [pyplot.figure(number).axes for number in pyplot.get_fignums()] == [[loss]]
+    pyplot.close("all")

@@ -47,7 +47,8 @@ def draw_curves(history: History, path: Path) -> bool:
         from matplotlib.figure import Figure
     except ImportError:
         return False
-    figure = history.plot(Figure(figsize=(9, 3.5), layout="constrained"))
+    figure = Figure(figsize=(9, 3.5), layout="constrained")
+    history.plot(figure)
     picture = io.BytesIO()
     figure.savefig(picture, format="png", dpi=120)
     write_bytes(path, picture.getvalue())

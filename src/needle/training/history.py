@@ -55,15 +55,16 @@ class History:
         pictures = [markup.chart(name, self["epoch"], c) for name, c in self.panels().items()]
         return "".join([*pictures, markup.table(self._lines())])
 
-    def plot(self, figure: Any = None) -> Any:
-        """Draw loss and accuracy over the epochs with matplotlib, and return the figure.
+    def plot(self, figure: Any = None) -> list[Any]:
+        """Draw loss and accuracy over the epochs with matplotlib, and return their axes.
 
-        `figure` is one to draw into; by default a new one of pyplot. Errors: ImportError where
-        matplotlib is not installed (`pip install needle-dl[plots]`).
+        `figure` is one to draw into; by default a new one of pyplot, which a notebook shows by
+        itself and `pyplot.show()` elsewhere. Errors: ImportError where matplotlib is not installed
+        (`pip install needle-dl[plots]`).
 
         >>> history = ndl.training.History([{"epoch": 1, "loss": 0.5, "val_loss": 0.6}])
         >>> from matplotlib.figure import Figure
-        >>> len(history.plot(Figure()).axes)
+        >>> len(history.plot(Figure()))
         1
         """
         if figure is None:
@@ -79,7 +80,7 @@ class History:
                 axes.axvline(self.best_epoch, color="grey", linewidth=0.8, label="best epoch")
             axes.set(xlabel="epoch", ylabel=name)
             axes.legend()
-        return figure
+        return list(drawn)
 
     def panels(self) -> dict[str, dict[str, list[float]]]:
         """The curves of loss and of accuracy, those that there are."""
