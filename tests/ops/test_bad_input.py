@@ -174,6 +174,9 @@ BAD = {
     "pad_number": (lambda t: ops.pad(t, 1), ShapeError, "pad: .*pair.*1"),
     "pad_triple": (lambda t: ops.pad(t, [(1, 1, 1), 0]), ArgumentError, "pad: .*widths.*(1, 1, 1)"),
     "pad_cut": (lambda t: ops.pad(t, [(0, 0), (-2, -2)]), ShapeError, "pad: cannot cut.*(2, 3)"),
+    "pad_cut_more_than_there_is": (
+        lambda t: ops.pad(t, [(0, 0), (-4, 2)]), ShapeError, "pad: cannot cut.*(-4, 2).*(2, 3)"
+    ),
     "dilate_negative": (lambda t: ops.dilate(t, 0, -1), ArgumentError, "dilate: .*dilation.*0.*-1"),
     "windows_large": (
         lambda t: ops.windows(t, (0, 1), (1, 2), 1, (1, 3)), ShapeError,

@@ -30,11 +30,12 @@ class Pad(TensorOp):
                 f"pad: expected {len(a.shape)} pairs of widths for input {tuple(a.shape)}, "
                 f"got {self.widths}"
             )
-        if any(n + low + high < 0 for n, (low, high) in zip(a.shape, self.widths, strict=True)):
+        sizes = zip(a.shape, self.widths, strict=True)
+        cut = [(max(-low, 0), n - max(-high, 0)) for n, (low, high) in sizes]
+        if any(start > stop for start, stop in cut):
             raise ShapeError(f"pad: cannot cut {self.widths} off input {tuple(a.shape)}")
         if any(min(pair) < 0 for pair in self.widths):
-            a = a[tuple(slice(max(-low, 0), n - max(-high, 0)) for n, (low, high) in
-                        zip(a.shape, self.widths, strict=True))]  # fmt: skip
+            a = a[tuple(slice(*ends) for ends in cut)]
         grown = tuple((max(low, 0), max(high, 0)) for low, high in self.widths)
         return np.pad(a, grown, constant_values=self.value) if any(map(any, grown)) else a
 
