@@ -353,6 +353,21 @@ class Builder(Arithmetic):
             carried = tuple(body(self.const(whole, "int64"), count - whole, *carried) or ())
         return carried
 
+    def piece(
+        self, number: Value, count: int, width: int, body: Callable[[Value, int | None], None]
+    ) -> None:
+        """``body(start, mask)`` for one of the pieces, ``width`` long, of ``count`` elements.
+
+        The mask is None in whole pieces and the number of elements left in the last one.
+        """
+        whole, left = divmod(count, width)
+        start = number * width
+        if not left or not whole:
+            body(start, left or None)
+            return
+        inside = self.compare("lt", number, whole)
+        self.branch(inside, lambda: body(start, None), lambda: body(start, left))
+
     def _open_with_phis(
         self, label: str, initial: Sequence[Value]
     ) -> tuple[int, tuple[Value, ...]]:

@@ -34,21 +34,14 @@ class _Columns(Work):
         """Write the body: `column` for every vector of the blocks."""
         b = task.b
 
-        def block(outer: Value, first: Value, count: int) -> None:
-            b.sweep(count, self.width, lambda i, mask: self.column(task, outer, first + i, mask))
-
         with b.loop(task.begin, task.end) as loop:
             outer = b.div(loop.index, self.chunks)
-            first = (loop.index - outer * self.chunks) * COLUMNS
-            left = self.columns % COLUMNS
-            if self.columns < COLUMNS or not left:
-                block(outer, first, left or COLUMNS)
-                return
-            b.branch(
-                b.compare("eq", first, self.columns - left),
-                lambda: block(outer, first, left),
-                lambda: block(outer, first, COLUMNS),
-            )
+
+            def block(start: Value, left: int | None) -> None:
+                count = left or COLUMNS
+                b.sweep(count, self.width, lambda i, m: self.column(task, outer, start + i, m))
+
+            b.piece(loop.index - outer * self.chunks, self.columns, COLUMNS, block)
 
     def column(self, task: Task, outer: Value, first: Value, mask: int | None) -> None:
         """Write what is done to one vector of columns of a matrix."""

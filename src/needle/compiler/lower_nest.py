@@ -104,36 +104,16 @@ class NestWriter(Phases):
         if plan.blocks * plan.chunk != plan.items:
             over = b.compare("gt", last, plan.items)
             last = b.select(over, plan.items, last)
-        if plan.vector is not None and not plan.swept[plan.vector] and not self.sweeps:
-            self._flat(place, first, last)
-            return
         with b.loop(first, last) as loop:
             self._position(place, loop.index)
-
-    def _flat(self, place: Place, first: Value, last: Value) -> None:
-        """A one-dimensional space without sweeps: whole vectors, then what is left."""
-        b, (n,), width = self.b, self.nest.space, self.plan.width
-        whole = n // width
-        if whole:
-            stop = last
-            if n % width:
-                stop = b.select(b.compare("gt", last, whole), whole, last)
-            with b.loop(first, stop) as loop:
-                self.item(place.at(0, loop.index * width, None))
-        if n % width:
-            tail = place.at(0, b.const(whole * width, "int64"), n % width)
-            b.branch(b.compare("gt", last, whole), lambda: self.item(tail))
 
     def _position(self, place: Place, item: Value) -> None:
         """All phases of one outer position."""
         b, plan = self.b, self.plan
         outer = [axis for axis, swept in enumerate(plan.swept) if not swept]
-        sizes = {
-            axis: -(-self.nest.space[axis] // plan.width)
-            if axis == plan.vector
-            else self.nest.space[axis]
-            for axis in outer
-        }
+        sizes = list(self.nest.space)
+        if plan.vector is not None:
+            sizes[plan.vector] = -(-sizes[plan.vector] // plan.width)
         for axis in reversed(outer):
             if axis == outer[0]:
                 place = place.at(axis, item, None)
@@ -145,24 +125,15 @@ class NestWriter(Phases):
             self.item(place)
             return
         assert plan.vector is not None
-        n, chunk = self.nest.space[plan.vector], place.variables[plan.vector]
+        axis, chunk = plan.vector, place.variables[plan.vector]
         assert chunk is not None
-        left = n % plan.width
-        start = chunk * plan.width
-        if not left:
-            self.item(place.at(plan.vector, start, None))
-        elif n < plan.width:
-            self.item(place.at(plan.vector, b.const(0, "int64"), left))
-        else:
-            whole = place.at(plan.vector, start, None)
-            tail = place.at(plan.vector, start, left)
-            b.branch(
-                b.compare("lt", chunk, n // plan.width),
-                lambda: self.item(whole),
-                lambda: self.item(tail),
-            )
 
-    def item(self, place: Place) -> tuple[Value, ...]:
+        def write(start: Value, mask: int | None) -> None:
+            self.item(place.at(axis, start, mask))
+
+        b.piece(chunk, self.nest.space[axis], plan.width, write)
+
+    def item(self, place: Place) -> None:
         """The sweeps of one item in order, then what is stored once an item."""
         for reductions, stores in self.phases:
             self._sweep(place, reductions, stores)
@@ -170,7 +141,6 @@ class NestWriter(Phases):
             if not self.inside(store):
                 self.emit(place, self.closure([store.value]), 1)
                 place.store(store)
-        return ()
 
     def _sweep(self, place: Place, reductions: list[int], stores: list[Store]) -> None:
         operands = [self._operand(r) for r in reductions]
