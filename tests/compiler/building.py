@@ -163,9 +163,11 @@ def windows(
     sizes: Sequence[int],
     strides: Sequence[int] = (1, 1),
     dilations: Sequence[int] = (1, 1),
+    place: int | None = None,
 ) -> Node:
-    """Return the sliding windows along `axes`, the axes within a window last."""
-    return make(Windows(*map(tuple, (axes, sizes, strides, dilations))), x)
+    """Return the sliding windows along `axes`, the axes within a window at `place`, or last."""
+    rows = map(tuple, (axes, sizes, strides, dilations))
+    return make(Windows(*rows, len(x.shape) if place is None else place), x)
 
 
 def image_columns(x: Node, sizes: Sequence[int], strides: Sequence[int] = (1, 1)) -> Node:

@@ -238,7 +238,8 @@ class Generator:
         sizes = [self.pick((1, 2, 3)) for _ in axes]
         dilations = [self.pick((1, 1, 2)) for _ in axes]
         strides = [self.pick((1, 1, 2, 3)) for _ in axes]
-        self.keep(g.windows(x, axes, sizes, strides, dilations))
+        place = int(self.rng.integers(len(x.shape) + 1))
+        self.keep(g.windows(x, axes, sizes, strides, dilations, place))
 
     def do_convolution(self) -> None:
         """A product of windows, and the gradient of its weights."""

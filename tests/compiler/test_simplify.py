@@ -316,6 +316,10 @@ CASES = {
         (lambda x, **_: g.make(g.Pad((0, 0), (0, 0), (1, 0)), g.slice_(x, (0, 0), (1, 3))), None),
         (lambda x, **_: g.pad(full(2.0, x), (1, 0), (0, 0), value=2.0), "2.0"),
     ],
+    "reshape_of_permute": [
+        (lambda x, **_: g.reshape(g.permute(x, (1, 0)), (3, 1, 4)), "permute[1, 2, 0] (rs x)"),
+        (lambda x, **_: g.reshape(g.permute(x, (1, 0)), (12,)), "rs (permute[1, 0] x)"),
+    ],
     "compose_pads": [
         (lambda x, **_: g.pad(g.pad(x, (1, 0), (0, 2), (1, 0)), (0, 1), (3, 0)), "pad x"),
         (lambda x, **_: g.pad(g.pad(x, (1, 0), (0, 2)), (0, 1), (3, 0), (0, 1)), "pad (pad x)"),

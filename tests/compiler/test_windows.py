@@ -6,6 +6,8 @@ import pytest
 import needle as ndl
 from needle.backend import extensions
 from needle.compiler.interpret import interpret
+from needle.compiler.plan import compile_graph
+from needle.compiler.simplify import simplify
 from needle.errors import GraphError
 from tests.compiler import building as g
 from tests.compiler.compiled import run_compiled
@@ -47,6 +49,13 @@ def test_values_interpreted_and_compiled(case):
     expected = windows_of(array, *amounts)
     np.testing.assert_array_equal(interpret(graph, [array])[0], expected)
     np.testing.assert_array_equal(run_compiled(graph, [array])[0], expected)
+    for place in range(len(shape)):
+        graph = g.Graph((x,), (g.windows(x, *amounts, place),))
+        graph.verify()
+        order = list(range(len(shape)))
+        order[place:place] = range(len(shape), expected.ndim)
+        for found in (interpret(graph, [array]), run_compiled(graph, [array])):
+            np.testing.assert_array_equal(found[0], expected.transpose(order))
 
 
 @pytest.mark.parametrize("case", CASES[:3])
@@ -77,3 +86,24 @@ def test_traced_windows_and_fold_are_what_numpy_makes_of_them(case, jit):
 def test_bad_windows_are_refused(amounts):
     with pytest.raises(GraphError, match="windows: expected"):
         g.windows(g.input_node(0, "x", (4, 4), "float32"), *amounts)
+
+
+@pytest.mark.parametrize("layout", ["NHWC", "NCHW"])
+def test_pooling_runs_along_the_channels(layout):
+    rng = np.random.default_rng(0)
+    array = rng.standard_normal((2, 9, 8, 32)).astype("float32")
+
+    def pooled(x):
+        y = x if layout == "NHWC" else ndl.ops.permute(x, (0, 3, 1, 2))
+        y = ndl.ops.max_pool(y, 3, 2, 1, layout=layout)
+        y = y if layout == "NHWC" else ndl.ops.permute(y, (0, 2, 3, 1))
+        (y * y).sum().backward()
+        return y.detach(), x.grad.detach()
+
+    step = ndl.jit(pooled)
+    results = [f(ndl.Tensor(array, requires_grad=True)) for f in (step, pooled)]
+    for found, expected in zip(*results, strict=True):
+        np.testing.assert_allclose(found.numpy(), expected.numpy(), rtol=1e-6)
+    program = compile_graph(simplify(step.graph))
+    assert len(program.steps) <= 4
+    assert not any("gather" in kernel.text for kernel in program.kernels)

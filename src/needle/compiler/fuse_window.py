@@ -63,13 +63,16 @@ def windowed(node: Node) -> tuple[Node, Geometry] | None:
     p = view.primitive
     if not isinstance(p, Windows) or len(order) != len(view.shape) or len(p.axes) != 2:
         return None
-    channel = ({1, 2, 3} - {*p.axes}).pop()
-    axes, (height, width) = (0, *p.axes, channel), (view.shape[axis] for axis in p.axes)
-    images, channels, size = view.shape[0], view.shape[channel], view.shape[4:]
-    unit = {axis for axis, n in enumerate(view.shape) if n == 1}
-    if [a for a in order if a not in unit] != [
-        a for a in (0, *p.axes, 4, 5, channel) if a not in unit
-    ] or 0 in p.axes:
+    within = (p.place, p.place + 1)
+    outside = [axis for axis in range(6) if axis not in within]  # where the images' axes are
+    channel = next(axis for axis in (3, 2, 1) if axis not in p.axes)
+    axes = (0, *p.axes, channel)
+    usual = (*(outside[axis] for axis in axes[:3]), *within, outside[channel])
+    images, height, width, *size, channels = (view.shape[axis] for axis in usual)
+    single = {axis for axis, n in enumerate(view.shape) if n == 1}
+    if [a for a in order if a not in single] != [a for a in usual if a not in single]:
+        return None
+    if 0 in p.axes:
         return None
     parts = math.prod(node.shape[:-2])
     if node.inputs[0].shape[-1] != math.prod(size) * channels or images % parts:

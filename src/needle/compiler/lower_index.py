@@ -175,10 +175,11 @@ def through_view(
     if isinstance(view, Reshape):
         return reshaped(index, node.shape, x.shape, space, divide), ()
     if isinstance(view, Windows):
-        inside = list(index[: len(x.shape)])
-        steps = zip(view.axes, view.strides, view.dilations, index[len(x.shape) :], strict=True)
-        for axis, stride, dilation, within in steps:
-            inside[axis] = inside[axis].scaled(stride).plus(within.scaled(dilation))
+        last = view.place + len(view.sizes)
+        inside = [*index[: view.place], *index[last:]]
+        steps = zip(view.axes, view.strides, view.dilations, index[view.place : last], strict=True)
+        for axis, stride, dilation, step in steps:
+            inside[axis] = inside[axis].scaled(stride).plus(step.scaled(dilation))
         return tuple(inside), ()
     assert isinstance(view, Pad)
     return _through_pad(view, index, x.shape, divide)

@@ -43,7 +43,11 @@ RULES: Mapping[type[p.Primitive], Sequence[Rule]] = {
     p.Where: (algebra.where_decided,),
     p.Cast: (algebra.cast_of_cast,),
     p.Broadcast: (movement.compose_broadcasts,),
-    p.Reshape: (movement.compose_reshapes, movement.reshape_of_broadcast),
+    p.Reshape: (
+        movement.compose_reshapes,
+        movement.reshape_of_broadcast,
+        window.reshape_of_permute,
+    ),
     p.Permute: (
         movement.compose_permutes,
         movement.permute_of_broadcast,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from needle.compiler.graph import Node
-from needle.compiler.primitives import Constant, Flip, Pad, Permute, Slice, Windows
+from needle.compiler.primitives import Constant, Flip, Pad, Permute, Reshape, Slice, Windows
 from needle.compiler.simplify_rewriter import Rewriter
 
 
@@ -32,8 +32,12 @@ def view_of_permute(p: Any, node: Node, make: Rewriter) -> Node | None:
     elif isinstance(p, Windows):
         order = sorted(range(len(p.axes)), key=lambda i: axes[p.axes[i]])
         columns = ([axes[axis] for axis in p.axes], p.sizes, p.strides, p.dilations)
-        p = Windows(*(tuple(c[i] for i in order) for c in columns))
-        axes = (*axes, *(len(axes) + order.index(i) for i in range(len(order))))
+        along, sizes, strides, dilations = (tuple(c[i] for i in order) for c in columns)
+        place = max(along, default=-1) + 1
+        within = tuple(place + order.index(i) for i in range(len(order)))
+        axes = tuple(axis if axis < place else axis + len(order) for axis in axes)
+        axes = (*axes[: p.place], *within, *axes[p.place :])
+        p = Windows(along, sizes, strides, dilations, place)
     return make.permute(make(p, x.inputs[0]), axes)
 
 
@@ -50,3 +54,18 @@ def compose_pads(p: Pad, node: Node, make: Rewriter) -> Node | None:
     pairs = ((p.low, inner.low), (p.high, inner.high), (p.interior, inner.interior))
     low, high, gaps = (tuple(map(sum, zip(*pair, strict=True))) for pair in pairs)
     return make(Pad(low, high, gaps, p.value), x.inputs[0])
+
+
+def reshape_of_permute(p: Reshape, node: Node, make: Rewriter) -> Node | None:
+    """reshape(permute x) that only adds or drops axes of one element -> permute(reshape x)."""
+    (x,) = node.inputs
+    if not isinstance(x.primitive, Permute):
+        return None
+    source = x.inputs[0].shape
+    real = [axis for axis in x.primitive.axes if source[axis] != 1]
+    if [source[axis] for axis in real] != [n for n in node.shape if n != 1]:
+        return None
+    kept, units = sorted(real), len(node.shape) - len(real)
+    y = make.reshape(x.inputs[0], (*(source[axis] for axis in kept), *(1 for _ in range(units))))
+    moved, rest = iter(real), iter(range(len(kept), len(node.shape)))
+    return make.permute(y, [next(rest) if n == 1 else kept.index(next(moved)) for n in node.shape])

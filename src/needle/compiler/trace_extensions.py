@@ -51,9 +51,11 @@ def windows(
     """Return the sliding windows along `axes`, in their order; the axes within come last."""
     node, order = lift(x), sorted(range(len(axes)), key=axes.__getitem__)
     columns = (axes, sizes, strides, dilations)
-    view = t.make(Windows(*(tuple(int(c[i]) for i in order) for c in columns)), node)
-    rank = len(node.shape)
-    return wrap(t.permute(view, (*range(rank), *(rank + order.index(i) for i in range(len(axes))))))
+    along, *rest = (tuple(int(c[i]) for i in order) for c in columns)
+    place = max(along, default=-1) + 1  # channels that lie last stay last: kernels run along them
+    view = t.make(Windows(along, rest[0], rest[1], rest[2], place), node)
+    outside = [i for i in range(len(view.shape)) if not place <= i < place + len(axes)]
+    return wrap(t.permute(view, [*outside, *(place + order.index(i) for i in range(len(axes)))]))
 
 
 def fold(
