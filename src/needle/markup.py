@@ -30,7 +30,7 @@ class Html(str):
 def table(lines: Iterable[Sequence[Any]], caption: str = "") -> Html:
     """Return an HTML table; the first line is its head. Cells are text, or Html."""
     head, *rows = [[_cell(cell) for cell in line] for line in lines]
-    text = f"<caption>{escape(caption)}</caption>" if caption else ""
+    text = f"<caption style='white-space:nowrap'>{escape(caption)}</caption>" if caption else ""
     text += "<tr>" + "".join(f"<th>{cell}</th>" for cell in head) + "</tr>"
     for row in rows:
         text += "<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>"
@@ -123,7 +123,9 @@ def picture(values: np.ndarray) -> Html:
     scaled = np.nan_to_num((values - low) / (high - low) * 255, nan=0.0)
     pixels = scaled.clip(0, 255).round().astype(np.uint8)
     data = base64.b64encode(png(pixels)).decode("ascii")
-    return Html(f'<img src="data:image/png;base64,{data}" width="64" alt="">')
+    width = pixels.shape[1] * max(1, 64 // max(pixels.shape[:2]))
+    style = f'width="{width}" style="image-rendering:pixelated"'
+    return Html(f'<img src="data:image/png;base64,{data}" {style} alt="">')
 
 
 def png(pixels: np.ndarray) -> bytes:

@@ -34,7 +34,7 @@ body { font: 15px/1.5 system-ui, sans-serif; color: var(--fg); background: var(-
   max-width: 72rem; margin: 0 auto; padding: 1rem }
 .grid, .wrong { display: flex; flex-wrap: wrap; gap: 1rem } .wrong { text-align: center }
 .scroll, pre { overflow-x: auto } figure { margin: 0; font-size: .85rem }
-img { image-rendering: pixelated; border: 1px solid var(--line) } pre { font-size: .8rem }
+img { border: 1px solid var(--line) } pre { font-size: .8rem }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .85rem }
 th, td { padding: .15rem .5rem; text-align: right; border-bottom: 1px solid var(--line) }
 th { background: var(--soft) } td { white-space: nowrap }
