@@ -3,7 +3,7 @@ import pytest
 
 from needle import settings
 from needle.compiler import machine
-from needle.compiler.explain import Cost, History, costs, describe, explain, peak_memory
+from needle.compiler.explain import Cost, costs, describe, explain, peak_memory
 from needle.compiler.machine import Limits, limits, measure
 from needle.compiler.run import load
 from needle.compiler.target import host
@@ -52,19 +52,17 @@ def test_the_report_names_kernels_lines_costs_and_history(monkeypatch):
     monkeypatch.setattr(machine, "limits", lambda threads: MADE_UP)
     bound = load(saxpy_program(50, times=2))
     state = np.ones(3200, "float32")
-    history = History(
-        "train_step",
-        ["float32[3200]"],
-        {"retraced": ["opt.mode was 1, is 2 (model.py:7)"], "frozen": []},
-    )
-    text = explain([(bound, [np.ones_like(state), state], [2.0])], history)
+    bound.call([np.ones_like(state), state], [2.0])
+    before = state.copy()
+    notes = {"retraced": ["opt.mode was 1, is 2 (model.py:7)"], "frozen": []}
+    text = explain([("train_step(float32[3200])", bound)], notes)
     assert text.startswith("train_step(float32[3200])\n  2 kernels, 1 distinct, ")
     assert text.count("add mul; model.py:3") == 2
     assert "retraced: 1\n  opt.mode was 1, is 2 (model.py:7)" in text
     assert "frozen: 0" in text
     assert "2 threads: float32 1 GFLOP/s, float64 0 GFLOP/s, L1 8 GB/s, L2 4 GB/s" in text
     assert "512 bytes at the peak (scratch 512)" in text or "256 bytes at the peak" in text
-    np.testing.assert_array_equal(state, 1)
+    np.testing.assert_array_equal(state, before)
 
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -74,7 +72,7 @@ def test_times_and_limits_are_of_the_threads_in_use(threads, monkeypatch):
     bound = load(sum_program(50))
     with settings.override(num_threads=threads, exact_threads=True):
         bound.call([np.ones(3200, "float32")])
-        text = explain([(bound, [], [])], History("f"))
+        text = explain([("f", bound)], {})
     assert f" {threads} thread{'s' * (threads > 1)}, " in text
 
 

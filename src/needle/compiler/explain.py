@@ -7,8 +7,8 @@ written once, at the bandwidth of the smallest level that holds them (`machine.L
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -47,19 +47,6 @@ class Cost:
     def share(self) -> float:
         """The share of the machine's limit that the step reaches; above 1 a number is wrong."""
         return self.limit / self.seconds if self.seconds > 0 else float("inf")
-
-
-@dataclass(frozen=True)
-class History:
-    """What happened to a compiled function, as plain text, collected by `jit`.
-
-    `signatures` describes the arguments of each program; `notes` maps a title (traced, retraced,
-    copied, frozen, fallbacks, ...) to lines that give cause and place.
-    """
-
-    name: str
-    signatures: Sequence[str] = ()
-    notes: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 def costs(
@@ -104,20 +91,20 @@ def _arithmetic(kernel: Kernel) -> str:
 
 
 def explain(
-    programs: Sequence[tuple[BoundProgram, Sequence[np.ndarray | None], Sequence[float]]],
-    history: History,
+    programs: Iterable[tuple[str, BoundProgram]], notes: Mapping[str, Sequence[str]]
 ) -> str:
-    """The whole report of a compiled function: every program, then what happened and why."""
-    titles = [*history.signatures, *["?"] * (len(programs) - len(history.signatures))]
+    """The whole report of a compiled function: its programs, then what happened and why.
+
+    `notes` maps a title (traced, retraced, copied, frozen, ...) to lines with cause and place.
+    """
     lines: list[str] = []
-    for title, (bound, arrays, numbers) in zip(titles, programs, strict=False):
+    for title, bound in programs:
         limits = machine.limits(min(bound.threads, usable_cores()))
-        found = costs(bound, arrays, numbers, limits)
-        lines += [f"{history.name}({title})", *describe(bound, found)]
+        lines += [title, *describe(bound, costs(bound, limits=limits))]
         lines += [f"  {machine.describe(limits)}", ""]
-    for title, notes in history.notes.items():
-        lines += [f"{title}: {len(notes)}", *(f"  {note}" for note in notes)]
-    return Explanation("\n".join(lines).rstrip())
+    for title, texts in notes.items():
+        lines += [f"{title}: {len(texts)}", *(f"  {text}" for text in texts)]
+    return "\n".join(lines).rstrip()
 
 
 def describe(bound: BoundProgram, found: Sequence[Cost]) -> Iterator[str]:

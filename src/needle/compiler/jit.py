@@ -13,7 +13,7 @@ import inspect
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -60,8 +60,7 @@ class JitFunction:
             raise ArgumentError(f'jit: expected random "philox" or "numpy", got {random!r}')
         self.function = self.__needle_compiled__ = function
         self.static, self.random = frozenset(static), random
-        self.states: dict[Any, State] = {}
-        self.variants: OrderedDict[tuple[int, Any], list[Variant]] = OrderedDict()
+        self.variants: OrderedDict[Any, list[Variant]] = OrderedDict()  # by state and arguments
         self.history = History(getattr(function, "__name__", type(function).__name__))
         self._state: State | None = None
         self._last: tuple[Any, Any, Any] = (self, None, None)  # state, key and variant of a call
@@ -98,6 +97,8 @@ class JitFunction:
     # ---- a call
 
     def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any], run: bool = True) -> Any:
+        if self.static:
+            kwargs, args = self._named(args, kwargs)
         leaves, key, state = self._signature(args, kwargs)
         call = (self.function, args, kwargs)
         last = self._last
@@ -118,12 +119,11 @@ class JitFunction:
         self, state: State, leaves: list[Any], key: Any, call: Any, failed: Any, run: bool
     ) -> Any:
         """Run the variant whose guards hold, or trace another."""
-        place = (id(state), key)
+        place = (state.fingerprint, key)
         variants = self.variants.setdefault(place, [])
         self.variants.move_to_end(place)
-        for variant in list(variants) if run else ():
-            if failed is not None and variant is failed[0]:
-                continue
+        others = [v for v in variants if failed is None or v is not failed[0]]
+        for variant in others if run else ():
             try:
                 result = self._run(variant, state, leaves, call)
             except GuardError as guard:
@@ -146,12 +146,10 @@ class JitFunction:
         self, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[list[Any], Any, State]:
         """Return input leaves, the key of everything else, and the state as it is now."""
-        if self.static:
-            kwargs, args = self._named(args, kwargs)
         leaves, parts = signature.flatten(args, kwargs, self.static)
         state = self._state
         if state is None or not state.holds():
-            state = self._discover(signature.objects(parts))
+            state = self._state = discover(self.function, signature.objects(parts))
         ids = [*map(id, leaves)]
         known, shared = state.index, None
         if (len(ids) > 1 and len(ids) != len(set(ids))) or not known.keys().isdisjoint(ids):
@@ -178,37 +176,11 @@ class JitFunction:
                 named[name] = value
         return named, ()
 
-    def _discover(self, roots: Sequence[Any]) -> State:
-        """Walk the reachable state; where its like was seen before, that one is bound again."""
-        new = discover(self.function, tuple(roots))
-        known = self.states.get(new.fingerprint)
-        if known is not None:
-            known.holders, known.tensors, known.index = new.holders, new.tensors, new.index
-            known.switched = new.switched
-            new = known
-        else:
-            self.states[new.fingerprint] = new
-            while len(self.states) > MOST_VARIANTS:
-                oldest = next(iter(self.states))
-                dropped = self.states.pop(oldest)
-                for place in [p for p in self.variants if p[0] == id(dropped)]:
-                    del self.variants[place]
-                self._last = (self, None, None)
-        new.watch()
-        self._state = new
-        return new
-
     def _trace(self, state: State, leaves: list[Any], key: Any, call: Any, failed: Any) -> Variant:
         self.history.tracing(state, key, failed)
-        function, args, kwargs = call
-        if self.static:
-            kwargs, args = self._named(args, kwargs)
-        done = trace(function, args, kwargs, self.static, state, leaves, self.random)
-        if done.made_inside:
-            compile = jit_native.interpret  # it serves one call only
-        else:
-            compile = self.compile
-        variant = Variant(done, state, compile)
+        done = trace(*call, self.static, state, leaves, self.random)
+        # a program that serves one call is not worth compiling
+        variant = Variant(done, state, jit_native.interpret if done.made_inside else self.compile)
         self.history.traced(variant)
         return variant
 
@@ -261,10 +233,7 @@ class JitFunction:
 
     def explain(self) -> str:
         """Return what was compiled, what it costs, and why it was compiled again."""
-        from needle.compiler.jit_history import report
-
-        variants = [v for group in self.variants.values() for v in group]
-        return report(self.history, variants)
+        return self.history.report([v for group in self.variants.values() for v in group])
 
     def __repr__(self) -> str:
         count = sum(map(len, self.variants.values()))

@@ -26,7 +26,7 @@ class History:
         self.causes: Counter[str] = Counter()
         self._known: set[Any] = set()
         self._described: dict[str, Any] = {}
-        self._state: Any = None
+        self._fingerprint: Any = None
         self._warned: set[str] = set()
 
     def note(self, title: str, text: str) -> None:
@@ -51,7 +51,7 @@ class History:
             self.note("retraced", f"{self.name}({text}): {detail}")
             self._warn(cause, detail, failed)
         self._known.add(key)
-        self._state, self._described = state, dict(state.described)
+        self._fingerprint, self._described = state.fingerprint, dict(state.described)
 
     def _cause(self, state: Any, key: Any, failed: Any) -> tuple[str, str]:
         """Return what to count, and how to say it."""
@@ -59,7 +59,7 @@ class History:
             return _guard_text(*failed)
         if key not in self._known:
             return "arguments", f"new arguments {signature.describe(key[0])}"
-        if state is not self._state:
+        if state.fingerprint != self._fingerprint:
             now = dict(state.described)
             for label in (*now, *self._described):
                 a, b = self._described.get(label, "nothing"), now.get(label, "nothing")
@@ -100,6 +100,22 @@ class History:
             source = guard.source
             self.note("guarded", f"{guard.why} at {source.file}:{source.line} ({guard.expected!r})")
 
+    def report(self, variants: list[Any]) -> str:
+        """Return the text of `explain()`."""
+        from needle.compiler.explain import explain  # importing the compiler measures nothing
+
+        copied = sum(v.copied for v in variants)
+        notes = dict(self.notes)
+        if copied:
+            notes["copied"] = [f"{copied} arrays were copied: they are not contiguous"]
+        native = [v for v in variants if hasattr(v.executable, "program")]
+        titles = [f"{self.name}({_arguments(v)})" for v in native]
+        notes["fused"] = [
+            f"{title}: {len(v.graph.nodes())} nodes in {len(v.executable.program.steps)} kernels"
+            for title, v in zip(titles, native, strict=True)
+        ]
+        return explain(zip(titles, [v.executable for v in native], strict=True), notes)
+
 
 def _level_of_user() -> int:
     """Return the stacklevel at which a warning points at the user's line."""
@@ -126,30 +142,10 @@ def _guard_text(variant: Any, index: int) -> tuple[str, str]:
     )
 
 
-def report(history: History, variants: list[Any]) -> str:
-    """Return the text of `explain()`."""
-    from needle.compiler import explain
-
-    notes = dict(history.notes)
-    copied = sum(v.copied for v in variants)
-    if copied:
-        notes["copied"] = [f"{copied} arrays were copied: they are not contiguous"]
-    native = [v for v in variants if hasattr(v.executable, "program")]
-    programs = [(v.executable, (), ()) for v in native]
-    texts = [_inputs(v) for v in native]
-    notes["fused"] = [
-        f"{history.name}({text}): {len(v.graph.nodes())} nodes in "
-        f"{len(v.executable.program.steps)} kernels"
-        for text, v in zip(texts, native, strict=True)
-    ]
-    return explain.explain(programs, explain.History(history.name, texts, notes))
-
-
-def _inputs(variant: Any) -> str:
-    own = [
+def _arguments(variant: Any) -> str:
+    return ", ".join(
         f"{node.dtype}{list(node.shape)}"
         for node, origin in zip(variant.graph.inputs, variant.wiring.origins, strict=True)
         if isinstance(origin, Leaf)
         or (isinstance(origin, DataOf) and origin.owner.kind == "argument")
-    ]
-    return ", ".join(own)
+    )

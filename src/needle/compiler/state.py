@@ -12,7 +12,7 @@ import dis
 import functools
 import operator
 import sysconfig
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import CodeType, FunctionType, MethodType
@@ -50,7 +50,6 @@ class State:
     others: list[tuple[str, Any]] = field(default_factory=list)  # objects not looked into
     switched: set[int] = field(default_factory=set)  # Tensors whose requires_grad may change
     stale: bool = True
-    _holds: Callable[..., bool] | None = None
 
     def watch(self) -> None:
         """Take the snapshot that `holds` compares with."""
@@ -58,12 +57,10 @@ class State:
         self.targets = [holder.target for holder in self.holders]
         self.flags = self._flags()
         self.before = [[x for _, x in holder.compared()] for holder in self.holders]
-        if self._holds is None:  # states of one fingerprint have the same slots
-            self._holds = _comparison(self.holders)
+        self._holds = _comparison(self.holders)
 
     def holds(self) -> bool:
         """Whether every slot holds what it held: the same objects, or the same small numbers."""
-        assert self._holds is not None
         try:
             return not self.stale and self._holds(self.targets, self.before)
         except (KeyError, IndexError, ValueError):  # a slot is empty
@@ -102,19 +99,25 @@ def _comparison(holders: list[Holder]) -> Callable[..., bool]:
             lines.append(f"{''.join(f'v{n}, ' for n in range(len(slots)))}= before[{i}]")
             same = " and ".join(f"{place} is v{n}" for n, place in enumerate(places))
             lines.append(f"if not ({same}): return False")
-    text = "def holds(targets, before):\n" + "".join(f"    {x}\n" for x in [*lines, "return True"])
+    return _compiled("".join(f"    {line}\n" for line in [*lines, "return True"]))
+
+
+@functools.lru_cache(maxsize=256)
+def _compiled(body: str) -> Callable[..., bool]:
     space: dict[str, Any] = {"is_": operator.is_}
-    exec(text, space)
+    exec(f"def holds(targets, before):\n{body}", space)
     return space["holds"]
 
 
-def discover(function: Callable[..., Any], roots: tuple[Any, ...] = ()) -> State:
-    """Walk all that `function` and the objects in `roots` reach."""
+def discover(function: Callable[..., Any], roots: Sequence[Any] = ()) -> State:
+    """Walk all that `function` and the objects in `roots` reach, and take a snapshot of it."""
     walk = _Walk()
     walk.visit(function, getattr(function, "__name__", "self"), root=True)
     for root in roots:
         walk.visit(root, type(root).__name__.lower(), root=True)
-    return walk.finish()
+    state = walk.finish()
+    state.watch()
+    return state
 
 
 class _Walk:
