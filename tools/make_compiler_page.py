@@ -54,6 +54,7 @@ COUNTED: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("LayerNorm 256 x 512, forward and backward", "layer_norm", {"n": 256, "d": 512}),
     ("BatchNorm 256 x 512, forward", "batch_norm", {"n": 256, "d": 512, "backward": False}),
     ("BatchNorm 256 x 512, forward and backward", "batch_norm", {"n": 256, "d": 512}),
+    ("BatchNorm 8192 x 64, forward and backward", "batch_norm", {"n": 8192, "d": 64}),
     ("softmax cross-entropy 100 x 10, loss and gradient", "softmax_loss", {"n": 100, "k": 10}),
     ("Adam over four parameters", "adam", {}),
     ("policy network 8-64-64-2, training step with Adam", "policy_step", {}),
