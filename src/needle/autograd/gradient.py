@@ -102,8 +102,8 @@ def _of_tuple(node: TensorTuple, gradients: Sequence[Any]) -> TensorTuple:
 
 def _hand_on(node: Value, total: Any, gradients: dict[int, list[Any]]) -> None:
     assert node.op is not None
-    if node.op.part is not None:  # a whole tuple for each of n parts would be n^2 zeros
-        gradients.setdefault(id(node.inputs[0]), []).append((node.op.part, total))
+    if node.op.tuple_part is not None:  # a whole tuple for each of n parts would be n^2 zeros
+        gradients.setdefault(id(node.inputs[0]), []).append((node.op.tuple_part, total))
         return
     input_gradients = node.op.gradient_as_tuple(total, node)
     if len(input_gradients) != len(node.inputs):

@@ -50,7 +50,7 @@ class Op:
 
     name: str  # in error messages; the class name unless a class says otherwise
     differentiable = True  # False: results are always constants (comparisons, argmax)
-    part: int | None = None  # the place in its tuple of what the op takes out (TupleGetItem)
+    tuple_part: int | None = None  # the place in its tuple of what the op takes out (TupleGetItem)
 
     def __init_subclass__(cls) -> None:
         cls.name = cls.__dict__.get("name", cls.__name__)

@@ -36,7 +36,7 @@ class TupleGetItem(TensorOp):
     name = "tuple_get_item"
 
     def __init__(self, index: int) -> None:
-        self.index = self.part = index
+        self.index = self.tuple_part = index
 
     def __call__(self, a: Any, fold_const: bool = True) -> Tensor:
         """Take the part; where the tuple was just made, the part itself is returned."""
