@@ -230,3 +230,13 @@ def test_inner_loops_are_whole_vectors_without_spills_on_every_target(
         assert not re.search(r"%rsp|\[sp", text), text
     widest = max(len(re.findall(VECTOR_FMA[name], "\n".join(loop))) for loop in summing)
     assert widest == plan.height * plan.vectors
+
+
+def test_tall_matrices_are_multiplied_in_parts():
+    """A^T B over many rows: a gradient of weights, summed over all steps of a sequence."""
+    plan = plan_matmul(host(), 40, 256, 1100, "float32", transpose_a=True)
+    a, right = operands(plan, seed=0)
+    assert_right(plan, product(plan, host(), a, right), a, right)
+    wide = plan_matmul(named("skylake-avx512"), 40, 256, 1100, "float32", transpose_a=True)
+    assert wide.k_blocks == 3
+    assert plan_matmul(named("skylake-avx512"), 40, 256, 1100, "float32").k_blocks == 1

@@ -32,6 +32,7 @@ Split = Literal["rows", "columns"]
 
 _MOST_BLOCKS = 32  # blocks of one matrix: enough for 16 threads, few enough for partials
 _STAGE_ROWS = 256  # rows of partial sums kept between two blocks of K
+_TALL = 512  # terms of a product of tall matrices, A^T B, between which A's cache lines survive
 _PACK_ROWS = 64  # rows that share a packed panel: packing costs about 8 rows' work
 
 
@@ -159,6 +160,8 @@ def plan_matmul(
     panel_bytes = vectors * lanes * ITEM_BYTES[dtype]
     k_blocks = -(-k * panel_bytes // (target.l2 // 2))
     pack = panels_given or _packs(target, m, n, k, dtype, transpose_b) or k_blocks > 1
+    if transpose_a and pack and k > 2 * _TALL:
+        k_blocks = max(k_blocks, -(-k // _TALL))
     if split is None:
         enough = (2 if k_blocks > 1 else 4) * vectors * lanes
         split = "columns" if panels_given or (pack and n >= enough) else "rows"
