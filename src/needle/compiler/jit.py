@@ -178,7 +178,8 @@ class JitFunction:
 
     def _trace(self, state: State, leaves: list[Any], key: Any, call: Any, failed: Any) -> Variant:
         self.history.tracing(state, key, failed)
-        done = trace(*call, self.static, state, leaves, self.random)
+        function, args, kwargs = call
+        done = trace(function, args, kwargs, self.static, state, leaves, self.random)
         # a program that serves one call is not worth compiling
         variant = Variant(done, state, jit_native.interpret if done.made_inside else self.compile)
         self.history.traced(variant)

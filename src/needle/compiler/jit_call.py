@@ -12,8 +12,9 @@ from needle.autograd.mode import mode
 from needle.autograd.tensor import Tensor
 from needle.compiler.graph import Graph
 from needle.compiler.jit_gradient import CompiledOp
-from needle.compiler.jit_program import SHAPE_GUARD, Compile, Executable, Fetch, wire
+from needle.compiler.jit_native import Compile, Interpreted
 from needle.compiler.jit_origins import Owner, Trace
+from needle.compiler.jit_program import SHAPE_GUARD, Fetch, wire
 from needle.compiler.program import Buffer
 from needle.compiler.run import BoundProgram
 from needle.compiler.state import State
@@ -77,45 +78,19 @@ class Variant:
         self.trace = trace
         self.wiring = wire(trace, trace.outputs, trace.tied)
         self.compile = compile
-        self.executable: Executable = compile(
-            self.wiring.graph, self.wiring.tied, self.wiring.numbers
-        )
-        self.fetch = Fetch(trace, self.wiring, state, self.executable)
+        self.executable = compile(self.wiring.graph, self.wiring.tied, self.wiring.numbers)
+        in_place = set()
+        if isinstance(self.executable, BoundProgram):
+            self.executable = _vouched(self.executable, [p for _, p in trace.grads])
+            outputs = enumerate(self.executable.program.outputs)
+            in_place = {j for j, output in outputs if output.in_place is not None}
+        self.fetch = Fetch(trace, self.wiring.origins, state, in_place)
         inputs = enumerate(self.wiring.graph.inputs)
         self.arrays = [node for i, node in inputs if i not in self.wiring.numbers]
         self.copied = 0
-        self._gradients: dict[int, Executable] = {}
-        self._vouch()
+        self._gradients: dict[int, BoundProgram | Interpreted] = {}
 
-    def _vouch(self) -> None:
-        """Let gradients in their slots be overwritten: the call replaces them anyway.
-
-        But a call that meets a bad index must leave those of the call before. So the status is
-        looked at before the first of them is written, and those that are written before it is
-        known have other buffers at each call.
-        """
-        program = getattr(self.executable, "program", None)
-        if program is None:
-            return
-        first: dict[Buffer, int] = {}
-        for k, step in reversed([*enumerate(program.steps)]):
-            first.update(dict.fromkeys(step.buffers, k))
-        risky = [k for k, s in enumerate(program.steps) if Buffer("status") in s.buffers]
-        last = max(risky, default=-1)
-        places = {
-            p: first.get(Buffer("result", p), -1) for _, p in self.trace.grads if p is not None
-        }
-        safe = {p: k for p, k in places.items() if k > last}
-        if risky and safe:
-            steps = [*program.steps]
-            k = min(safe.values())
-            steps[k] = replace(steps[k], commit=True)
-            library = self.executable.library  # type: ignore[attr-defined]
-            self.executable = BoundProgram(replace(program, steps=tuple(steps)), library)
-        for place in safe:
-            self.executable.vouch(place, 1)  # type: ignore[attr-defined]
-
-    def gradient_program(self, position: int) -> Executable:
+    def gradient_program(self, position: int) -> BoundProgram | Interpreted:
         """Return the program of a result's gradient, compiled at the first use."""
         program = self._gradients.get(position)
         if program is None:
@@ -164,3 +139,26 @@ class Variant:
         for label, position in trace.prints:
             print(f"{label}{out[position]}")
         return trace.result(call)
+
+
+def _vouched(bound: BoundProgram, gradients: list[int | None]) -> BoundProgram:
+    """Let gradients in their slots be overwritten: the call replaces them anyway.
+
+    But a call that meets a bad index must leave those of the call before. So the status is looked
+    at before the first of them is written, and those that are written before it is known have other
+    buffers at each call.
+    """
+    steps = [*bound.program.steps]
+    first: dict[Buffer, int] = {}
+    for k, step in reversed([*enumerate(steps)]):
+        first.update(dict.fromkeys(step.buffers, k))
+    last = max((k for k, s in enumerate(steps) if Buffer("status") in s.buffers), default=-1)
+    places = {p: first.get(Buffer("result", p), -1) for p in gradients if p is not None}
+    safe = {p: k for p, k in places.items() if k > last}
+    if last >= 0 and safe:
+        k = min(safe.values())
+        steps[k] = replace(steps[k], commit=True)
+        bound = BoundProgram(replace(bound.program, steps=tuple(steps)), bound.library)
+    for place in safe:
+        bound.vouch(place, 1)
+    return bound

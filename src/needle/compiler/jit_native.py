@@ -7,29 +7,66 @@ import functools
 import gc
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
+import numpy as np
+
+from needle.compiler import cache
 from needle.compiler.graph import Graph
-from needle.compiler.jit_program import Executable, Interpreted
+from needle.compiler.interpret import interpret as run_graph
+from needle.compiler.run import BoundProgram, load
 
 SLOW = 1.0
 """Seconds of compilation above which one line on stderr says so."""
 
 
-def interpret(graph: Graph, tied: dict[int, int], numbers: frozenset[int]) -> Executable:
-    """Return the interpreter as the executable."""
-    return Interpreted(graph, tied, numbers)
+Compile = Callable[[Graph, dict[int, int], frozenset[int]], "BoundProgram | Interpreted"]
 
 
-def compile_graph(graph: Graph, tied: dict[int, int], numbers: frozenset[int]) -> Executable:
+class Interpreted:
+    """A graph run by the interpreter, with the methods of `run.BoundProgram`; see there."""
+
+    def __init__(self, graph: Graph, tied: dict[int, int], numbers: frozenset[int]) -> None:
+        self.graph, self.numbers = graph, numbers
+        self.arrays: list[Any] = [None] * (len(graph.inputs) - len(numbers))
+        self.moved = 0
+        self.runs = lambda: self.moved
+        self.outputs: Callable[[], list[np.ndarray]] = list
+
+    def take(self, i: int, array: np.ndarray) -> np.ndarray:
+        """Bind an array."""
+        self.arrays[i] = array
+        return array
+
+    def call(self, arrays: Sequence[np.ndarray], numbers: Sequence[float] = ()) -> list[np.ndarray]:
+        """Bind all arrays and run."""
+        self.arrays = [*arrays]
+        return self.run(numbers)
+
+    def run(self, numbers: Sequence[float] = ()) -> list[np.ndarray]:
+        """Run the interpreter; results never share memory with inputs."""
+        values, figures = iter(self.arrays), iter(numbers)
+        given = [
+            np.asarray(next(figures), node.dtype) if i in self.numbers else next(values)
+            for i, node in enumerate(self.graph.inputs)
+        ]
+        results = [np.array(x) for x in run_graph(self.graph, given)]
+        self.outputs = lambda: results
+        self.moved += 1
+        return results
+
+
+interpret = Interpreted
+
+
+def compile_graph(graph: Graph, tied: dict[int, int], numbers: frozenset[int]) -> BoundProgram:
     """Return a native program, compiled now or at another time."""
-    from needle.compiler import cache, run
-
     start = time.perf_counter()
     name = cache.key([str(graph), repr(sorted(tied.items())), repr(sorted(numbers))])
     found = cache.load(name)
     if found is not None:
-        return run.load(*found)
+        return load(*found)
     from needle.compiler.native import compile_module  # a hit needs none of the passes
     from needle.compiler.plan import compile_graph as plan
     from needle.compiler.simplify import simplify
@@ -42,7 +79,7 @@ def compile_graph(graph: Graph, tied: dict[int, int], numbers: frozenset[int]) -
     if seconds > SLOW:
         kernels = len(program.kernels)
         print(f"needle: compiled {kernels} kernels in {seconds:.1f} s", file=sys.stderr)
-    return run.load(program, objects)
+    return load(program, objects)
 
 
 @contextlib.contextmanager

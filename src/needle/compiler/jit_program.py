@@ -10,14 +10,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from needle.autograd.tensor import Tensor
 from needle.backend import random
 from needle.compiler.graph import Graph, Node, input_node, make, topological
-from needle.compiler.interpret import interpret
 from needle.compiler.jit_origins import DataOf, Draw, GradOf, Key, Leaf, OutGrad, Owner, Slot, Trace
 from needle.compiler.primitives import Broadcast, Constant, Input, Iota
 from needle.compiler.state import State
@@ -28,70 +27,6 @@ from needle.compiler.trace_record import (
     NumberOrigin,
     Recorder,
 )
-
-
-class Executable(Protocol):
-    """What runs a graph; as `run.BoundProgram` does, see there."""
-
-    arrays: list[np.ndarray | None]
-    runs: Callable[[], int]  # gives another number after each call that ran to its end
-    moved: int  # changes when state stands in another array than before the call
-
-    def take(self, i: int, array: np.ndarray) -> np.ndarray:
-        """Bind array input i; return the array that is bound."""
-
-    def run(self, numbers: Sequence[float] = ()) -> list[np.ndarray]:
-        """Return the outputs for the arrays that are bound and the number inputs in order."""
-
-    def call(self, arrays: Sequence[np.ndarray], numbers: Sequence[float] = ()) -> list[np.ndarray]:
-        """Bind all arrays and run."""
-
-    def outputs(self) -> list[np.ndarray]:
-        """Return the outputs of the last call."""
-
-
-Compile = Callable[[Graph, "dict[int, int]", "frozenset[int]"], Executable]
-
-
-class Interpreted:
-    """A graph run by the interpreter: the definition of what compiled code gives."""
-
-    def __init__(
-        self,
-        graph: Graph,
-        tied: dict[int, int] | None = None,
-        numbers: frozenset[int] = frozenset(),
-    ) -> None:
-        self.graph, self.numbers = graph, numbers
-        self.moved = 0
-        self.runs = lambda: self.moved
-        self.arrays: list[Any] = [None] * (len(graph.inputs) - len(numbers))
-        self._results: list[np.ndarray] = []
-
-    def outputs(self) -> list[np.ndarray]:
-        """Return the outputs of the last call."""
-        return self._results
-
-    def take(self, i: int, array: np.ndarray) -> np.ndarray:
-        """Bind an array."""
-        self.arrays[i] = array
-        return array
-
-    def call(self, arrays: Sequence[np.ndarray], numbers: Sequence[float] = ()) -> list[np.ndarray]:
-        """Bind all arrays and run."""
-        self.arrays = [*arrays]
-        return self.run(numbers)
-
-    def run(self, numbers: Sequence[float] = ()) -> list[np.ndarray]:
-        """Run the interpreter; results never share memory with inputs."""
-        values, figures = iter(self.arrays), iter(numbers)
-        given = [
-            np.asarray(next(figures), node.dtype) if i in self.numbers else next(values)
-            for i, node in enumerate(self.graph.inputs)
-        ]
-        self._results = [np.array(x) for x in interpret(self.graph, given)]
-        self.moved += 1
-        return self._results
 
 
 @dataclass(eq=False)
@@ -195,22 +130,19 @@ class Fetch:
     that is written in place stands in another array than before.
     """
 
-    def __init__(self, trace: Trace, wiring: Wiring, state: State, executable: Executable) -> None:
+    def __init__(self, trace: Trace, origins: list[Any], state: State, in_place: set[int]) -> None:
         self.names: dict[str, Any] = {
             "grad": grad_array, "draw": _draw, "Tensor": Tensor, "copyto": np.copyto,
             "refs": sys.getrefcount, "array_equal": np.array_equal,
         }  # fmt: skip
-        self.state, self.trace = state, trace
-        program = getattr(executable, "program", None)
-        outputs = program.outputs if program is not None else ()
-        self.in_place = {j for j, output in enumerate(outputs) if output.in_place is not None}
+        self.state, self.trace, self.in_place = state, trace, in_place
         self.draws_key = any(isinstance(origin, Key) for origin in trace.recorder.values)
         unpack = "".join(f"t{i}, " for i in range(len(state.tensors)))
         unpack = f"{unpack}= tensors" if unpack else "pass"
         parameters = "leaves, tensors, targets, foreign"
         self.run = self._compile(
             f"run({parameters}, call, key, kept, take, run)",
-            [unpack, *self._run_lines(wiring.origins)],
+            [unpack, *self._run_lines(origins)],
         )
         lines = self._apply_lines()
         head = f"apply({parameters}, call, out, moved)"

@@ -126,39 +126,19 @@ class _Walk:
         self.seen: dict[int, int] = {}
         self.kept: list[Any] = []  # keeps ids valid
         self.parts: list[Any] = []
-        self.globals: dict[int, tuple[dict[str, Any], dict[str, None]]] = {}
+        self.names: set[tuple[int, str]] = set()  # of globals, by namespace
         self.queue: list[tuple[Holder, int]] = []
 
     def finish(self) -> State:
-        """Walk what was queued, globals last, until nothing new is found."""
-        done: set[tuple[int, str]] = set()
-        while True:
-            self._drain()
-            fresh = [
-                (id_, name)
-                for id_, (_, names) in self.globals.items()
-                for name in names
-                if (id_, name) not in done
+        """Walk what was queued until nothing new is found."""
+        for holder, number in self.queue:  # which grows meanwhile
+            entries = [
+                (self._key(key), self._entry(holder, number, key, value))
+                for key, value in holder.items()
             ]
-            if not fresh:
-                break
-            for id_, name in fresh:
-                done.add((id_, name))
-                space = self.globals[id_][0]
-                if name in space:
-                    holder = Holder(space, space.get("__name__", ""), "name", (name,))
-                    self._add(holder)
+            self.parts.append((number, tuple(entries)))
         self.state.fingerprint = tuple(self.parts)
         return self.state
-
-    def _drain(self) -> None:
-        while self.queue:
-            holder, number = self.queue.pop(0)
-            entries = []
-            for key, value in holder.items():
-                name = self._key(key)
-                entries.append((name, self._entry(holder, number, key, value)))
-            self.parts.append((number, tuple(entries)))
 
     def _key(self, key: Any) -> Any:
         return ("tensor", self._tensor(key)) if isinstance(key, Tensor) else key
@@ -214,10 +194,8 @@ class _Walk:
                 self.visit(part, f"{label}[{i}]", lifted=lifted) for i, part in enumerate(value)
             ]
             return (type(value), tuple(parts))
-        if type(value) is dict or isinstance(value, dict):
-            return ("dict", self._add(Holder(value, label, "item", lifted=lifted)))
-        if isinstance(value, list):
-            return ("list", self._add(Holder(value, label, "item", lifted=lifted)))
+        if isinstance(value, dict | list):
+            return (type(value), self._add(Holder(value, label, "item", lifted=lifted)))
         if isinstance(value, FunctionType):
             if root or value.__closure__ or is_user_code(value.__code__):
                 self._function(value, label)
@@ -260,8 +238,10 @@ class _Walk:
         for default in (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()):
             self.visit(default, f"default of {label}")
         space = function.__globals__
-        names = self.globals.setdefault(id(space), (space, {}))[1]
-        names.update(dict.fromkeys(global_names(code)))
+        for name in global_names(code):
+            if name in space and (id(space), name) not in self.names:
+                self.names.add((id(space), name))
+                self._add(Holder(space, "", "name", (name,)))
 
 
 def _exact(value: Any) -> Any:

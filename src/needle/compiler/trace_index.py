@@ -1,20 +1,21 @@
 """Indexing of traced arrays: reading, writing, and adding at an index, all by one plan.
 
-An index becomes: slices and flips of single axes; then, where there are index arrays, a
-permutation that brings their axes to the front, one flat index into the joined axes, and a gather;
-then a reshape that drops and inserts axes. `scatter` walks the same way back.
+An index becomes steps, each with its way back: slices and flips of single axes; then, where there
+are index arrays, a permutation that brings their axes to the front, one flat index into the joined
+axes, and a gather; then a reshape that drops and inserts axes. `scatter` walks back.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from needle.compiler import trace_record as t
 from needle.compiler.graph import Node
-from needle.compiler.primitives import Flip, Gather, Pad, ScatterAdd, Slice
+from needle.compiler.primitives import Flip, Gather, Pad, Primitive, ScatterAdd, Slice
 from needle.compiler.trace import TracedArray
 from needle.compiler.trace_operand import as_traced, lift, wrap
 from needle.errors import TraceError
@@ -30,134 +31,102 @@ class Index:
     """
 
     def __init__(self, index: Any, shape: tuple[int, ...]) -> None:
-        self.source = shape
+        self.source = self.shape = shape  # `shape` is that after the steps so far
+        self.steps: list[tuple[Callable[[Node], Node], Callable[[Node], Node]]] = []
         self.items = _expand(index, shape)
-        self.arrays = [item for item in self.items if not isinstance(item, int | slice | None)]
-        self.basic = not self.arrays
+        self.basic = all(isinstance(item, int | slice | None) for item in self.items)
         if not self.basic:  # ints count as arrays beside arrays
             self.items = [np.asarray(i) if isinstance(i, int) else i for i in self.items]
-        self._slices()
-        if self.basic:
-            self.shape = self._basic_shape()
-        else:
-            self._advanced()
-
-    # ---- the plan
-
-    def _slices(self) -> None:
-        """Start, stop, step of each axis of the source, and the axes that are reversed."""
-        self.starts, self.stops, self.steps = [], [], []
-        self.flips: list[int] = []
-        axis = 0
-        for item in self.items:
-            if item is None:
-                continue
-            n = self.source[axis]
-            if isinstance(item, slice):
-                places = range(n)[item]
-            elif isinstance(item, int):
-                places = range(n)[item : item + 1 or None]
-            else:
-                places = range(n)
-            if places.step < 0:
-                self.flips.append(axis)
-                places = places[::-1]
-            start = places.start if len(places) else 0
-            self.starts.append(start)
-            self.stops.append(places[-1] + 1 if len(places) else start)
-            self.steps.append(places.step)
-            axis += 1
-        self.sliced = tuple(
-            len(range(*r)) for r in zip(self.starts, self.stops, self.steps, strict=True)
+        axes = [item for item in self.items if item is not None]
+        self.front = [k for k, item in enumerate(axes) if not isinstance(item, int | slice)]
+        self._slice(axes)
+        self.sliced = self.shape
+        places = [
+            k for k, item in enumerate(self.items) if not isinstance(item, int | slice | None)
+        ]
+        adjacent = places == list(range(places[0], places[-1] + 1)) if places else True
+        if places:
+            block = self._pick([axes[k] for k in self.front], places[0] if adjacent else 0)
+        rest = iter(
+            [n for n, item in zip(self.sliced, axes, strict=True) if isinstance(item, slice)]
         )
-
-    def _basic_shape(self) -> tuple[int, ...]:
-        sizes = iter(self.sliced)
-        result = []
-        for item in self.items:
-            size = 1 if item is None else next(sizes)
-            if not isinstance(item, int):
-                result.append(size)
-        return tuple(result)
-
-    def _advanced(self) -> None:
-        """Which axes are indexed by arrays, where the arrays' axes go, and the flat index."""
-        axes = [i for i in self.items if i is not None]
-        self.front = [k for k, item in enumerate(axes) if not isinstance(item, slice)]
-        rest = [k for k in range(len(axes)) if k not in self.front]
-        self.order = (*self.front, *rest)
-        places = [k for k, item in enumerate(self.items) if not isinstance(item, slice | None)]
-        adjacent = places == list(range(places[0], places[0] + len(places)))
-        before = [i for i in self.items[: places[0]] if i is not None] if adjacent else []
-        index = [item for item in axes if not isinstance(item, slice)]
-        self.index = _flat_index(index, [self.source[k] for k in self.front])
-        block, self.position = self.index.shape, len(before)
-        sizes = iter([self.sliced[k] for k in rest])
         result: list[int] = [] if adjacent else [*block]
         for k, item in enumerate(self.items):
             if isinstance(item, slice | None):
-                result.append(1 if item is None else next(sizes))
-            elif adjacent and k == places[0]:
+                result.append(1 if item is None else next(rest))
+            elif adjacent and k in places[:1]:
                 result.extend(block)
-        self.rest = tuple(self.sliced[k] for k in rest)
-        self.shape = tuple(result)
+        self._reshape(tuple(result))
 
-    @property
-    def _joined(self) -> int:
-        return math.prod(self.sliced[k] for k in self.front)
+    # ---- the plan
 
-    def _moved(self) -> tuple[int, ...]:
-        """The order that moves the arrays' axes from the front to their position."""
-        block, before = len(self.index.shape), self.position
-        return (*range(block, block + before), *range(block),
-                *range(block + before, block + len(self.rest)))  # fmt: skip
+    def _slice(self, items: list[Any]) -> None:
+        """Cut each axis: start, stop and step, and the axes that are reversed."""
+        cuts = [slice(i, i + 1) if isinstance(i, int) else i for i in items]
+        ranges = [
+            range(n)[cut] if isinstance(cut, slice) else range(n)
+            for n, cut in zip(self.source, cuts, strict=True)
+        ]
+        flips = tuple(k for k, places in enumerate(ranges) if places.step < 0)
+        ranges = [places[::-1] if places.step < 0 else places for places in ranges]
+        self.shape = tuple(map(len, ranges))
+        if self.shape != self.source:
+            starts = tuple(places.start if places else 0 for places in ranges)
+            stops = tuple(places[-1] + 1 if places else 0 for places in ranges)
+            steps = tuple(places.step for places in ranges)
+            high = tuple(n - stop for n, stop in zip(self.source, stops, strict=True))
+            self._step(Slice(starts, stops, steps), Pad(starts, high, tuple(s - 1 for s in steps)))
+        if flips:
+            self._step(Flip(flips), Flip(flips))
+
+    def _pick(self, index: list[Any], place: int) -> tuple[int, ...]:
+        """Gather along the axes that are indexed by arrays; return the shape of the index."""
+        flat = _flat_index(index, [self.source[k] for k in self.front])
+        block = flat.shape
+        if len(self.front) == 1:
+            self._gather(self.front[0], flat)
+            return block
+        rest = [k for k in range(len(self.shape)) if k not in self.front]
+        self._permute((*self.front, *rest))
+        joined = math.prod(self.shape[: len(self.front)])
+        self._reshape((joined, *self.shape[len(self.front) :]))
+        self._gather(0, flat)
+        before = sum(item is not None for item in self.items[:place])
+        order = [*range(len(self.shape))]
+        moved = order[len(block) : len(block) + before]
+        self._permute((*moved, *(k for k in order if k not in moved)))
+        return block
+
+    def _step(self, forth: Primitive, back: Primitive, *more: Node) -> None:
+        self.steps.append((lambda x: t.make(forth, x, *more), lambda x: t.make(back, x, *more)))
+
+    def _gather(self, axis: int, index: Node) -> None:
+        self._step(Gather(axis), ScatterAdd(axis, self.shape[axis]), index)
+        self.shape = (*self.shape[:axis], *index.shape, *self.shape[axis + 1 :])
+
+    def _reshape(self, shape: tuple[int, ...]) -> None:
+        before, self.shape = self.shape, shape
+        self.steps.append((lambda x: t.reshape(x, shape), lambda x: t.reshape(x, before)))
+
+    def _permute(self, order: tuple[int, ...]) -> None:
+        inverse = tuple(order.index(k) for k in range(len(order)))
+        self.shape = tuple(self.shape[k] for k in order)
+        self.steps.append((lambda x: t.permute(x, order), lambda x: t.permute(x, inverse)))
 
     # ---- reading and putting back
 
     def gather(self, x: Node) -> Node:
         """Return x at the index."""
-        if self.sliced != self.source:
-            x = t.make(Slice(tuple(self.starts), tuple(self.stops), tuple(self.steps)), x)
-        if self.flips:
-            x = t.make(Flip(tuple(self.flips)), x)
-        if self.basic:
-            return t.reshape(x, self.shape)
-        if len(self.front) == 1:
-            return t.reshape(t.make(Gather(self.front[0]), x, self.index), self.shape)
-        x = t.reshape(t.permute(x, self.order), (self._joined, *self.rest))
-        x = t.make(Gather(0), x, self.index)
-        return t.reshape(t.permute(x, self._moved()), self.shape)
+        for forth, _ in self.steps:
+            x = forth(x)
+        return x
 
     def scatter(self, values: Node) -> Node:
         """Return zeros of the source's shape with the values added at the index."""
-        if values.dtype == np.bool_:
-            return t.cast(self.scatter(t.cast(values, np.uint8)), np.bool_)
-        if not self.basic:
-            values = self._scatter_rows(values)
-        x = t.reshape(values, self.sliced)
-        if self.flips:
-            x = t.make(Flip(tuple(self.flips)), x)
-        if self.sliced == self.source:
-            return x
-        spans = zip(self.starts, self.steps, self.sliced, self.source, strict=True)
-        high = [n - (a + (m - 1) * s + 1) if m else n - a for a, s, m, n in spans]
-        low, inner = tuple(self.starts), tuple(s - 1 for s in self.steps)
-        return t.make(Pad(low, tuple(high), inner, 0), x)
-
-    def _scatter_rows(self, values: Node) -> Node:
-        block = self.index.shape
-        if len(self.front) == 1:
-            axis = self.front[0]
-            shape = (*self.sliced[:axis], *block, *self.sliced[axis + 1 :])
-            values = t.reshape(values, shape)
-            return t.make(ScatterAdd(axis, self.sliced[axis]), values, self.index)
-        order = self._moved()
-        sizes = (*block, *self.rest)
-        values = t.reshape(values, tuple(sizes[k] for k in order))
-        values = t.permute(values, tuple(order.index(k) for k in range(len(order))))
-        x = t.make(ScatterAdd(0, self._joined), values, self.index)
-        x = t.reshape(x, tuple(self.sliced[k] for k in self.order))
-        return t.permute(x, tuple(self.order.index(k) for k in range(len(self.order))))
+        x = t.cast(values, np.uint8) if values.dtype == np.bool_ else values
+        for _, back in reversed(self.steps):
+            x = back(x)
+        return t.cast(x, values.dtype)
 
     def mask(self) -> Node:
         """Return bool of the source's shape: True where the index points."""
