@@ -92,7 +92,7 @@ def _arithmetic(kernel: Kernel) -> str:
 
 def explain(
     programs: Iterable[tuple[str, BoundProgram]], notes: Mapping[str, Sequence[str]]
-) -> str:
+) -> Explanation:
     """The whole report of a compiled function: its programs, then what happened and why.
 
     `notes` maps a title (traced, retraced, copied, frozen, ...) to lines with cause and place.
@@ -104,7 +104,7 @@ def explain(
         lines += [f"  {machine.describe(limits)}", ""]
     for title, texts in notes.items():
         lines += [f"{title}: {len(texts)}", *(f"  {text}" for text in texts)]
-    return "\n".join(lines).rstrip()
+    return Explanation("\n".join(lines).rstrip())
 
 
 def describe(bound: BoundProgram, found: Sequence[Cost]) -> Iterator[str]:
