@@ -50,6 +50,16 @@ def test_the_steps_one_by_one_give_the_outputs():
         np.testing.assert_array_equal(one, other)
 
 
+def test_numbers_are_there_in_the_first_step():
+    b = Build()
+    x, rate = input_node(0, "x", (8,), "float64"), input_node(1, "rate", (), "float64")
+    graph = graphs.Graph((x, rate), (b.binary("mul", x, b.broadcast(rate, (8,))),))
+    records = []
+    bound = load(compile_graph(graph, numbers=(1,), records=records))
+    (found,) = check(bound, records, [np.ones(8, "float64")], (0.5,))
+    np.testing.assert_array_equal(found, np.full(8, 0.5, "float64"))
+
+
 def test_a_wrong_kernel_is_found():
     bound, records, arrays = prepared(graphs.layer_norm(), ("fsub", "fadd"))
     with pytest.raises(CheckError, match=r"kernel 0 .*compiled .*, interpreter .*fused wrongly"):
