@@ -1,14 +1,14 @@
 """Which nodes share a kernel.
 
-Nodes are taken in order; each joins the group of a node it reads, or of another reader of the same
-array, where one loop nest can serve both and no cycle between kernels would arise; otherwise it
-starts a group. Then whole groups are joined (`fuse_merge`), and it is decided what is kept in
-memory and what is computed again where it is used (`fuse_memory`).
+Nodes are taken in order; each joins the group of a node it reads where one loop nest can serve both
+and no cycle between kernels would arise; otherwise it starts a group. Then whole groups are joined
+(`fuse_merge`), such as readers of the same array, and it is decided what is kept in memory and what
+is computed again where it is used (`fuse_memory`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from needle.compiler import fuse_blocks, fuse_cross, fuse_memory, fuse_merge
@@ -109,9 +109,11 @@ class Fuser:
             kind = "special" if is_gradient(node) else kinds.get(type(node.primitive), "special")
             self._start(kind, node, reads)
             return
-        for group in self._candidates(node, reads) if self.fusing else ():
-            if self._join(group, node, reads):
-                return
+        home = self.groups.home
+        producers = {home[e.source] for e in reads if e.source in home}
+        latest = sorted(producers, key=lambda g: (-g.before.bit_count(), -g.number))
+        if self.fusing and any(self._join(group, node, reads) for group in latest):
+            return
         self._start("nest", node, reads)
 
     def _start(self, kind: str, node: Node, reads: list[Edge]) -> None:
@@ -121,20 +123,6 @@ class Fuser:
         if pattern is not None and not isinstance(node.primitive, Partial):
             group.outer.add(node)
         self.groups.add(group, node, reads)
-
-    def _candidates(self, node: Node, reads: list[Edge]) -> Iterator[Group]:
-        """Groups the node may join, the latest producer first, then readers of the same arrays."""
-        home = self.groups.home
-        producers = {home[e.source] for e in reads if e.source in home}
-        yield from sorted(producers, key=lambda g: (-g.before.bit_count(), -g.number))
-        size = node.inputs[0].size if is_reduce(node) else node.size
-        seen = set(producers)
-        for source, kind, _ in reads:
-            if kind == "same" and source.size == size:
-                for group in reversed(self.groups.readers.get(source, ())[-4:]):
-                    if group not in seen and group.size == size:
-                        seen.add(group)
-                        yield group
 
     def _join(self, group: Group, node: Node, reads: list[Edge]) -> bool:
         if group.state != (node in self.state) or len(group.members) >= MOST_MEMBERS:
