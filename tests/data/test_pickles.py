@@ -111,6 +111,10 @@ def test_a_memo_index_that_would_fill_the_memory_is_refused():
         read(b"\x80\x02Nr\xf0\xff\xff\xff.")
 
 
+def test_an_escape_in_a_damaged_text_is_no_warning():
+    assert read(b"S'\\q'\n.") == rb"\q"
+
+
 def test_what_claims_to_be_huge_is_refused():
     with pytest.raises(DataError, match="not a whole pickle"):
         read(b"\x80\x04\x8e" + struct.pack("<Q", 1 << 60) + b"abc.")

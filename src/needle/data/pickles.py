@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import pickle
 import pickletools
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -50,8 +51,9 @@ def read_pickle(
             return persistent_load(pid)
 
     try:
-        _check_memo(file)
-        return Reader(file, encoding=encoding).load()
+        with warnings.catch_warnings(action="ignore"):  # of a damaged text: an escape unknown
+            _check_memo(file)
+            return Reader(file, encoding=encoding).load()
     except DataError:
         raise
     except BROKEN as error:
