@@ -240,3 +240,9 @@ def test_tall_matrices_are_multiplied_in_parts():
     wide = plan_matmul(named("skylake-avx512"), 40, 256, 1100, "float32", transpose_a=True)
     assert wide.k_blocks == 3
     assert plan_matmul(named("skylake-avx512"), 40, 256, 1100, "float32").k_blocks == 1
+
+
+def test_the_next_tile_is_on_its_way_where_it_fits_the_nearest_cache():
+    for k, expected in ((128, True), (1000, False)):
+        plan = plan_matmul(named("skylake-avx512"), 128, 32, k, "float32", batch=64)
+        assert ("@llvm.prefetch" in module_of(plan, named("skylake-avx512"), None)) == expected
