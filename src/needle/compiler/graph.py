@@ -36,8 +36,13 @@ class Source(NamedTuple):
     line: int
     op: str
 
+    @property
+    def place(self) -> str:
+        """File and line."""
+        return f"{self.file}:{self.line}"
+
     def __str__(self) -> str:
-        return f"{self.op} {self.file}:{self.line}"
+        return f"{self.op} {self.place}"
 
 
 @dataclass(frozen=True, eq=False, slots=True, weakref_slot=True)

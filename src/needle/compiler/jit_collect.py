@@ -13,7 +13,7 @@ from needle.autograd import gradient as reverse
 from needle.autograd.tensor import Tensor
 from needle.autograd.value import TensorTuple, Value
 from needle.compiler import signature
-from needle.compiler.graph import topological
+from needle.compiler.graph import Node, topological
 from needle.compiler.interpret import evaluate
 from needle.compiler.jit_origins import OutGrad
 from needle.compiler.jit_tracer import StepTracer
@@ -34,11 +34,6 @@ def collect(tracer: StepTracer, held: list[dict[Any, Any]], result: Any) -> None
     _collect_arrays(tracer)
 
 
-def _node(tracer: StepTracer, value: Any) -> Any:
-    data = value.realize_cached_data()
-    return data.node if isinstance(data, TracedArray) else data
-
-
 def _leaf(tracer: StepTracer, x: Any, path: str) -> Callable[[Any], Any]:
     """Return what makes one part of a result, or of a slot's new value, at each call."""
     trace = tracer.trace
@@ -48,22 +43,18 @@ def _leaf(tracer: StepTracer, x: Any, path: str) -> Callable[[Any], Any]:
         if id(x) not in tracer.inside:
             owner = tracer.owner(x)
             return lambda call: call.tensor(owner)
-        node = _node(tracer, x)
-        node = lift(node) if isinstance(node, np.ndarray) else node
-        position = trace.add(node)
-        if x.requires_grad and path.startswith("result"):
-            _differentiate(tracer, x, position)
-        grad = _grad_of(tracer, x) if path.startswith("result") else None
+        position, grad = trace.add(lift(x.realize_cached_data())), None
+        if path.startswith("result"):
+            if x.requires_grad:
+                _differentiate(tracer, x, position)
+            grad = _grad_of(tracer, x)
         return lambda call: call.result(position, grad)
-    if isinstance(x, TracedArray):
-        position = trace.add(x.node)
+    if isinstance(x, TracedArray | np.ndarray):
+        position = trace.add(lift(x))
         return lambda call: call.out[position]
     if isinstance(x, TracedNumber):
         place = x.position
         return lambda call: call.values[place]
-    if isinstance(x, np.ndarray):
-        position = trace.add(lift(x))
-        return lambda call: call.out[position]
     return lambda call: x
 
 
@@ -80,7 +71,7 @@ def _grad_of(tracer: StepTracer, x: Tensor) -> Any:
 
 def _differentiate(tracer: StepTracer, result: Tensor, position: int) -> None:
     """Record the gradient of a result that was not differentiated inside: a program of its own."""
-    if tracer.differentiated or any(d is not None for d in _written(tracer)):
+    if tracer.differentiated or any(_written(tracer)):
         return
     grads, tracer.grads = tracer.grads, {}
     inside = [(value, value._grad) for value in tracer.inside.values()]
@@ -103,47 +94,38 @@ def _differentiate(tracer: StepTracer, result: Tensor, position: int) -> None:
             value._grad = grad
 
 
-def _written(tracer: StepTracer) -> Iterator[Any]:
-    for i, (_, node) in tracer.before.items():
+def _written(tracer: StepTracer) -> Iterator[tuple[Value, Node, Node]]:
+    """Yield the Tensors from before whose data was replaced, with the nodes before and after."""
+    for i, (value, node) in list(tracer.before.items()):
         data = tracer.data.get(i)
-        if (isinstance(data, TracedArray) and data.node is not node) or isinstance(
-            data, np.ndarray
-        ):
-            yield data
+        if node is not None and data is not None and lift(data) is not node:
+            yield value, node, lift(data)
 
 
 def _collect_tensors(tracer: StepTracer) -> None:
     """Data and gradients written to Tensors that existed before."""
     trace = tracer.trace
-    for i, (value, node) in list(tracer.before.items()):
-        data = tracer.data.get(i)
-        if node is None or data is None:
-            continue
-        new = data.node if isinstance(data, TracedArray) else lift(data)
-        if new is not node:
-            position = trace.add(new)
-            trace.data.append((tracer.owner(value), position))
-            trace.tied[position] = node
+    for value, node, new in _written(tracer):
+        position = trace.add(new)
+        trace.data.append((tracer.owner(value), position))
+        trace.tied[position] = node
     for i, grad in tracer.grads.items():
-        value = tracer.before[i][0]
         if grad is tracer.only_read.get(i, tracer):
-            continue  # only read
-        place = None
-        if grad is not None:
-            data = grad.realize_cached_data() if isinstance(grad, Value) else grad
-            place = trace.add(lift(data))
-        trace.grads.append((tracer.owner(value), place))
+            continue
+        data = grad.realize_cached_data() if isinstance(grad, Value) else grad
+        place = None if grad is None else trace.add(lift(data))
+        trace.grads.append((tracer.owner(tracer.before[i][0]), place))
 
 
 def _collect_arrays(tracer: StepTracer) -> None:
     """ndarrays from before that the function wrote into."""
-    recorder = tracer.recorder
-    for _, traced in list(recorder.arrays.values()):
-        origin = recorder.origins[recorder.inputs.index(traced.first)]
+    trace = tracer.trace
+    for _, traced in list(tracer.recorder.arrays.values()):
         if traced.node is not traced.first:
-            position = tracer.trace.add(traced.node)
-            tracer.trace.arrays.append((origin, position))
-            tracer.trace.tied[position] = traced.first
+            position = trace.add(traced.node)
+            origin = tracer.recorder.origins[traced.first.primitive.index]
+            trace.arrays.append((origin, position))
+            trace.tied[position] = traced.first
 
 
 def _collect_slots(tracer: StepTracer, held: list[dict[Any, Any]]) -> None:

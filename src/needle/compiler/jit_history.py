@@ -72,20 +72,20 @@ class History:
         number = failed is not None and failed[1] >= 0
         if number and self.causes[cause] >= SAME_CAUSE and cause not in self._warned:
             self._warned.add(cause)
-            warnings.warn(
-                f"jit: {self.name} was traced {self.causes[cause]} more times because of {detail}; "
-                "compute with NumPy's functions (np.cos, np.sqrt, np.where) on the number instead",
-                stacklevel=_level_of_user(),
+            text = (
+                f"{self.causes[cause]} more times because of {detail}; compute with NumPy's "
+                "functions (np.cos, np.sqrt, np.where) on the number instead"
             )
         elif self.retraces >= MANY_RETRACES and "many" not in self._warned:
             self._warned.add("many")
             most, count = self.causes.most_common(1)[0]
-            warnings.warn(
-                f"jit: {self.name} was traced {self.retraces} more times, {count} of them because "
-                f"of {most} (last: {detail}); pass the value as a float or an array to keep one "
-                "program",
-                stacklevel=_level_of_user(),
+            text = (
+                f"{self.retraces} more times, {count} of them because of {most} (last: {detail}); "
+                "pass the value as a float or an array to keep one program"
             )
+        else:
+            return
+        warnings.warn(f"jit: {self.name} was traced {text}", stacklevel=_level_of_user())
 
     def traced(self, variant: Any) -> None:
         """Take note of what a trace found."""
@@ -98,7 +98,7 @@ class History:
             self.note("frozen", text)
         for guard in trace.recorder.guards.values():
             source = guard.source
-            self.note("guarded", f"{guard.why} at {source.file}:{source.line} ({guard.expected!r})")
+            self.note("guarded", f"{guard.why} at {source.place} ({guard.expected!r})")
 
     def report(self, variants: list[Any]) -> str:
         """Return the text of `explain()`."""
@@ -135,7 +135,7 @@ def _guard_text(variant: Any, index: int) -> tuple[str, str]:
         text = other.get(index, "an array of another shape or dtype")
         return text, text
     guard = variant.trace.recorder.guards[index]
-    where = f"{guard.source.file}:{guard.source.line}"
+    where = guard.source.place
     return (
         f"{guard.why} {where}",
         f"{guard.why} of a number at {where}, which was {guard.expected!r}",

@@ -19,6 +19,7 @@ from needle.backend import random
 from needle.compiler.graph import Graph, Node, input_node, make, topological
 from needle.compiler.jit_origins import DataOf, Draw, GradOf, Key, Leaf, OutGrad, Owner, Slot, Trace
 from needle.compiler.primitives import Broadcast, Constant, Input, Iota
+from needle.compiler.primitives_base import type_text
 from needle.compiler.state import State
 from needle.compiler.trace_record import (
     ArrayOrigin,
@@ -65,8 +66,7 @@ def wire(trace: Trace, outputs: Sequence[Node], tied: dict[int, Node]) -> Wiring
             mine = id(arrays[node]) in private
             trace.patterns[node] = _pattern(arrays[node]) if mine else None
             if mine and trace.patterns[node] is None:
-                place = f"{origin.source.file}:{origin.source.line}"
-                trace.frozen.append(f"{node.dtype}{list(node.shape)} at {place}")
+                trace.frozen.append(f"{type_text(node)} at {origin.source.place}")
         plain = trace.patterns.get(node)
         if plain is None:
             assert isinstance(node.primitive, Input)

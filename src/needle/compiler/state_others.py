@@ -89,12 +89,11 @@ class Generators:
         for i in self.used():
             source, name = recorder.source(), self.known[i][0]
             if i >= 2:
-                place = f"{source.file}:{source.line}"
-                self.drawn.append(f"drawn from {name}, before `{source.op}` at {place}")
+                self.drawn.append(f"drawn from {name}, before `{source.op}` at {source.place}")
                 continue
             raise TraceError(
                 f"{name} was used inside a compiled function, before `{source.op}` at "
-                f"{source.file}:{source.line}: its numbers would be the same at each call; use "
+                f"{source.place}: its numbers would be the same at each call; use "
                 "ndl.init.rand, ndl.init.randn or ndl.init.randb"
             )
 

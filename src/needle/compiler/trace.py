@@ -79,7 +79,7 @@ class TracedArray:
         """The graph node; TraceError once the trace is over."""
         if not self._recorder.active:
             source = self._node.source
-            where = f" at {source.file}:{source.line}" if source else ""
+            where = f" at {source.place}" if source else ""
             raise TraceError(
                 f"a value that a compiled function computed{where} was kept where the compiler "
                 "does not see it, and is used after the call; return it from the function instead"

@@ -81,8 +81,8 @@ class Index:
 
     def _pick(self, index: list[Any], place: int) -> tuple[int, ...]:
         """Gather along the axes that are indexed by arrays; return the shape of the index."""
-        flat = _flat_index(index, [self.source[k] for k in self.front])
-        block = flat.shape
+        self.flat = _flat_index(index, [self.source[k] for k in self.front])
+        flat, block = lift(self.flat), self.flat.shape
         if len(self.front) == 1:
             self._gather(self.front[0], flat)
             return block
@@ -186,42 +186,21 @@ def _item(part: Any) -> Any:
     return part.__index__()
 
 
-def _flat_index(index: list[Any], sizes: list[int]) -> Node:
+def _flat_index(index: list[Any], sizes: list[int]) -> Any:
     """Join index arrays over axes of `sizes` into one; what is out of range stays so."""
-    shape = np.broadcast_shapes(*(x.shape for x in index))
-    total: Node | None = None
-    wrong: Node | None = None
+    total: Any = None
+    inside: Any = True
     for x, n in zip(index, sizes, strict=True):
-        node, outside = _checked(x, n, len(index) > 1)
-        node = t.broadcast(node, shape)
-        if outside is not None:
-            outside = t.broadcast(outside, shape)
-            wrong = outside if wrong is None else t.binary("or", wrong, outside)
-        total = node if total is None else t.binary(
-            "add", t.binary("mul", total, t.like(n, total)), node
-        )  # fmt: skip
-    assert total is not None
-    return total if wrong is None else t.where(wrong, t.like(-1, total), total)
-
-
-def _checked(x: Any, n: int, joined: bool) -> tuple[Node, Node | None]:
-    """Return an index with negative ones wrapped, and where it is out of range (if asked)."""
-    if isinstance(x, np.ndarray):
-        low, high = (int(x.min()), int(x.max())) if x.size else (0, 0)
-        if low < -n or (high >= n and x.size):
-            raise IndexError(f"index {low if low < -n else high} is out of bounds for size {n}")
-        return t.cast(lift(np.where(x < 0, x + n, x)), np.int64), None
-    unsigned = x.dtype.kind == "u"
-    node = t.cast(x.node, np.int64)
-    if not unsigned:
-        negative = t.compare("lt", node, t.like(0, node))
-        node = t.where(negative, t.binary("add", node, t.like(n, node)), node)
-    if not joined:
-        return node, None
-    outside = t.compare("ge", node, t.like(n, node))
-    if not unsigned:
-        outside = t.binary("or", outside, t.compare("lt", node, t.like(0, node)))
-    return node, outside
+        if isinstance(x, np.ndarray):
+            low, high = (int(x.min()), int(x.max())) if x.size else (0, 0)
+            if low < -n or (high >= n and x.size):
+                raise IndexError(f"index {low if low < -n else high} is out of bounds for size {n}")
+        x = x.astype(np.int64)
+        x = np.where(x < 0, x + n, x)
+        if isinstance(x, TracedArray) and len(index) > 1:
+            inside = (x >= 0) & (x < n) & inside
+        total = x if total is None else total * n + x
+    return total if inside is True else np.where(inside, total, -1)
 
 
 def getitem(x: Any, index: Any) -> TracedArray:
@@ -274,10 +253,4 @@ def setitem(x: TracedArray, index: Any, value: Any) -> None:
 
 def _distinct(plan: Index) -> bool:
     """Whether the index is known while tracing and names no element twice."""
-    arrays = [item for item in plan.items if isinstance(item, np.ndarray)]
-    if len(arrays) != len(plan.front):
-        return False
-    sizes = [plan.source[k] for k in plan.front]
-    wrapped = [np.where(x < 0, x + n, x) for x, n in zip(arrays, sizes, strict=True)]
-    flat = np.ravel_multi_index(tuple(np.broadcast_arrays(*wrapped)), tuple(sizes))
-    return np.unique(flat).size == flat.size
+    return isinstance(plan.flat, np.ndarray) and np.unique(plan.flat).size == plan.flat.size

@@ -216,7 +216,7 @@ def at_line() -> str:
         return ""
     source = _current.recorder.source()
     text = linecache.getline(source.file, source.line).strip()  # of notebook cells, too
-    return f" ({source.file}:{source.line}{': ' + text if text else ''})"
+    return f" ({source.place}{': ' + text if text else ''})"
 
 
 class _Recording(Build):
