@@ -12,6 +12,7 @@ from needle.backend import extensions
 from needle.compiler import trace_record as t
 from needle.compiler.primitives import Gather, Pad, Slice, Windows
 from needle.compiler.trace import TracedArray
+from needle.compiler.trace_index import Index
 from needle.compiler.trace_operand import as_traced, lift, wrap
 
 
@@ -23,8 +24,6 @@ def erf(x: Any) -> TracedArray:
 
 def scatter_add(shape: tuple[int, ...], index: Any, values: Any) -> TracedArray:
     """Return zeros of `shape` with `values` added at `index`."""
-    from needle.compiler.trace_index import Index
-
     plan = Index(index, tuple(shape))
     node = lift(values)
     return wrap(plan.scatter(t.broadcast(node, plan.shape)))
