@@ -190,14 +190,15 @@ def _flat_index(index: list[Any], sizes: list[int]) -> Any:
     """Join index arrays over axes of `sizes` into one; what is out of range stays so."""
     total: Any = None
     inside: Any = True
-    for x, n in zip(index, sizes, strict=True):
+    for item, n in zip(index, sizes, strict=True):
+        x: Any = item
         if isinstance(x, np.ndarray):
             low, high = (int(x.min()), int(x.max())) if x.size else (0, 0)
             if low < -n or (high >= n and x.size):
                 raise IndexError(f"index {low if low < -n else high} is out of bounds for size {n}")
         x = x.astype(np.int64)
         x = np.where(x < 0, x + n, x)
-        if isinstance(x, TracedArray) and len(index) > 1:
+        if not isinstance(x, np.ndarray) and len(index) > 1:
             inside = (x >= 0) & (x < n) & inside
         total = x if total is None else total * n + x
     return total if inside is True else np.where(inside, total, -1)
