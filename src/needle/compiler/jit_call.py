@@ -8,12 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from needle.autograd.mode import mode
-from needle.autograd.tensor import Tensor
 from needle.compiler.graph import Graph
-from needle.compiler.jit_gradient import CompiledOp
+from needle.compiler.jit_gradient import Call
 from needle.compiler.jit_native import Compile, Interpreted
-from needle.compiler.jit_origins import Owner, Trace
+from needle.compiler.jit_origins import Trace
 from needle.compiler.jit_program import SHAPE_GUARD, Fetch, wire
 from needle.compiler.program import Buffer
 from needle.compiler.run import BoundProgram
@@ -26,49 +24,6 @@ class GuardError(Exception):
     def __init__(self, index: int) -> None:
         super().__init__(index)
         self.index = index
-
-
-class Call:
-    """What the parts of a result are made of."""
-
-    __slots__ = ("args", "arrays", "leaves", "numbers", "out", "state", "values", "variant")
-
-    arrays: list[np.ndarray]
-    numbers: Sequence[Any]
-    out: list[np.ndarray]
-    values: Sequence[Any]
-
-    def __init__(self, variant: Variant, state: State, leaves: Sequence[Any], args: Any) -> None:
-        self.variant, self.state, self.leaves, self.args = variant, state, leaves, args
-
-    def tensor(self, owner: Owner) -> Tensor:
-        """Return a Tensor that existed before the call."""
-        lists = {
-            "state": self.state.tensors, "argument": self.leaves,
-            "foreign": self.variant.trace.foreign,
-        }  # fmt: skip
-        return lists[owner.kind][owner.index]
-
-    def result(self, position: int, grad: Any = None) -> Tensor:
-        """Return output `position` as a Tensor: a node of the graph where gradients count."""
-        found = self.variant.trace.gradients.get(position)
-        if found is None or not mode.grad_enabled:
-            value = Tensor.__new__(Tensor)
-            value._fill(None, (), self.out[position], False)
-            if grad is not None:
-                value._grad = self.out[grad] if type(grad) is int else grad
-            return value
-        owners = found[0] if isinstance(found, tuple) else []
-        inputs = tuple(self.tensor(owner) for owner in owners)
-        value = Tensor.__new__(Tensor)
-        op = CompiledOp(self, position)
-        value._init(op, inputs, cached_data=self.out[position], requires_grad=True)
-        return value
-
-    def put(self, number: int, key: Any, value: Any) -> None:
-        """Put a new object into a slot; the state is discovered anew at the next call."""
-        self.state.holders[number].target[key] = value
-        self.state.stale = True
 
 
 class Variant:

@@ -1,4 +1,4 @@
-"""A compiled call as one node of the graph of values: its gradient is a second program.
+"""A compiled call: what its results are made of, and their gradient, which is a second program.
 
 The gradient program is traced with the call, and compiled at the first `backward()`; it recomputes
 the forward from the inputs that the call has read. Its own derivatives run eagerly.
@@ -6,16 +6,60 @@ the forward from the inputs that the call has read. Its own derivatives run eage
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
+from needle.autograd.mode import mode
 from needle.autograd.tensor import Tensor, TensorOp
 from needle.compiler import signature
+from needle.compiler.jit_origins import Owner
+from needle.compiler.state import State
 from needle.errors import GradientError
 
-if TYPE_CHECKING:
-    from needle.compiler.jit_call import Call
+
+class Call:
+    """What the parts of a result are made of."""
+
+    __slots__ = ("args", "arrays", "leaves", "numbers", "out", "state", "values", "variant")
+
+    arrays: list[np.ndarray]
+    numbers: Sequence[Any]
+    out: list[np.ndarray]
+    values: Sequence[Any]
+
+    def __init__(self, variant: Any, state: State, leaves: Sequence[Any], args: Any) -> None:
+        self.variant, self.state, self.leaves, self.args = variant, state, leaves, args
+
+    def tensor(self, owner: Owner) -> Tensor:
+        """Return a Tensor that existed before the call."""
+        lists = {
+            "state": self.state.tensors, "argument": self.leaves,
+            "foreign": self.variant.trace.foreign,
+        }  # fmt: skip
+        return lists[owner.kind][owner.index]
+
+    def result(self, position: int, grad: Any = None) -> Tensor:
+        """Return output `position` as a Tensor: a node of the graph where gradients count."""
+        found = self.variant.trace.gradients.get(position)
+        if found is None or not mode.grad_enabled:
+            value = Tensor.__new__(Tensor)
+            value._fill(None, (), self.out[position], False)
+            if grad is not None:
+                value._grad = self.out[grad] if type(grad) is int else grad
+            return value
+        owners = found[0] if isinstance(found, tuple) else []
+        inputs = tuple(self.tensor(owner) for owner in owners)
+        value = Tensor.__new__(Tensor)
+        op = CompiledOp(self, position)
+        value._init(op, inputs, cached_data=self.out[position], requires_grad=True)
+        return value
+
+    def put(self, number: int, key: Any, value: Any) -> None:
+        """Put a new object into a slot; the state is discovered anew at the next call."""
+        self.state.holders[number].target[key] = value
+        self.state.stale = True
 
 
 class CompiledOp(TensorOp):
