@@ -173,11 +173,11 @@ class Builder(Arithmetic):
                 part = self.extract(x, start, piece)
                 self.store(part, self.address(at, start, x.dtype), 0)
 
-    def prefetch(self, pointer: Value, index: Value | int, dtype: str) -> None:
-        """Ask for the cache line of an element, which need not exist, to be read."""
-        read, nearest, data = (self.const(n, "int32") for n in (0, 3, 1))
-        at = self.address(pointer, index, dtype)
-        self._lines.append(f"  {self._called('llvm.prefetch.p0', 'void', at, read, nearest, data)}")
+    def prefetch(self, pointer: Value, index: Value | int, dtype: str, nearness: int = 3) -> None:
+        """Ask for the cache line of an element, which need not exist; nearness 3: into L1."""
+        read, near, data = (self.const(n, "int32") for n in (0, nearness, 1))
+        operands = self.address(pointer, index, dtype), read, near, data
+        self._lines.append(f"  {self._called('llvm.prefetch.p0', 'void', *operands)}")
 
     def gather(self, pointer: Value, indices: Value, dtype: str, mask: Mask = None) -> Value:
         """Elements at a vector of int64 indices (a scalar index: one load)."""

@@ -208,11 +208,6 @@ class Arithmetic:
         full = f"llvm.{name}.{suffix(x.dtype, x.width)}"
         return self.emit(self._called(full, x.type, *values), x.dtype, x.width)
 
-    def prefetch(self, at: Value) -> None:
-        """Ask for the cache line at a pointer, to be read soon."""
-        operands = (at, *(self.const(n, "int32") for n in (0, 3, 1)))  # to read, nearest, data
-        self._lines.append(f"  {self._called('llvm.prefetch.p0', 'void', *operands)}")
-
     def _called(self, name: str, returns: str, *operands: Value) -> str:
         """The text of a call of an outside function, which is declared as it is called."""
         kinds = ", ".join(x.type for x in operands)

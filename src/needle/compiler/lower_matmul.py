@@ -95,7 +95,7 @@ class EpilogueWork:
                     continue
                 if any(i.affine.coefs[:last]):
                     pointer = task.pointers[i.attribute]
-                    task.b.prefetch(task.b.address(pointer, place.first(i.affine), i.dtype))
+                    task.b.prefetch(pointer, place.first(i.affine), i.dtype)
 
         def finish(b: Builder, row: Value, column: Value, value: Value, mask: Mask) -> None:
             place = at(row, column, mask)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from needle.compiler.emit import Builder
 from needle.compiler.emit_values import Value
 from needle.compiler.fuse_window import windowed
 from needle.compiler.graph import Node
 from needle.compiler.lower_elementwise import Place
-from needle.compiler.lower_index import Affine, Copy, anchor, split
+from needle.compiler.lower_index import Affine, Copy, anchor, split, strides_of
 from needle.compiler.lower_instruction import Nest, Store, anchored
 from needle.compiler.lower_layout import Layout
 from needle.compiler.lower_matmul import EpilogueWork
@@ -78,9 +80,29 @@ class WindowWork(Work):
                 image, row, chunk
             )
 
+        def coming(window: Value, number: int) -> None:
+            self._fetch(b, pointers, window, number)
+
         ends = self.epilogue.writer(task, self.plan.lanes)
-        nest = WindowNest(b, self.plan, pointers[count], scratch, fill, *ends)
+        nest = WindowNest(b, self.plan, pointers[count], scratch, fill, coming, *ends)
         nest.write(task.begin, task.end)
+
+    def _fetch(self, b: Builder, pointers: Sequence[Value], window: Value, number: int) -> None:
+        """Ask for the arrays that lie in memory as the images do, as far as some windows go."""
+        g, space = self.plan.geometry, self.fill.space
+        image, windows = math.prod(g.source) * g.channels, math.prod(g.out)
+        common = math.gcd(image, windows)
+        start = window * (image // common)
+        start = start if windows == common else b.div(start, windows // common)
+        for i in self.fill.instructions:
+            if i.op != "load" or i.affine is None or i.affine.dynamic or i.guards:
+                continue
+            steps = zip(space, i.affine.coefs, strides_of(space), strict=True)
+            if all(n == 1 or coef == stride for n, coef, stride in steps):
+                at = start + i.affine.const
+                line = 64 // ITEM_BYTES[i.dtype]
+                with b.loop(0, -(-number * image // windows), line) as loop:
+                    b.prefetch(pointers[i.attribute - 1], at + loop.index, i.dtype, 2)
 
 
 def _fill(

@@ -12,6 +12,7 @@ from needle.compiler.emit_values import Value
 from needle.compiler.matmul import Epilogue
 from needle.compiler.matmul_nest import multiply_add
 from needle.compiler.matmul_window import Axes, Axis, Phase, WindowPlan, places
+from needle.compiler.target import ITEM_BYTES
 
 
 class Panel(NamedTuple):
@@ -33,7 +34,8 @@ class Tile(NamedTuple):
 class WindowNest:
     """Writes the loops of one kernel.
 
-    `fill(image, row, chunk)` copies a band to scratch. Finished elements go to `finish`, or to `c`.
+    `fill(image, row, chunk)` copies a band to scratch, `coming(window, count)` fetches what the
+    bands of some windows are made of. Finished elements go to `finish`, or to `c`.
     """
 
     b: Builder
@@ -41,6 +43,7 @@ class WindowNest:
     right: Value
     scratch: Value
     fill: Callable[[Value, Value, Value], None]
+    coming: Callable[[Value, int], None]
     c: Value | None
     finish: Epilogue | None
     ahead: Callable[[Value, Value], None] | None
@@ -117,6 +120,8 @@ class WindowNest:
         for panel in self._panels(phase):
             source = b.address(right, panel.column, plan.dtype)
             for tile in self._tiles(phase):
+                if plan.chunks == 1:  # else there is little to read for much to do
+                    self._fetch_terms(tile, first_term + plan.band_rows)
                 row = (top + tile.row) * plan.columns + panel.column
                 to = b.address(self.c, row, plan.dtype)
                 elements = [
@@ -234,11 +239,22 @@ class WindowNest:
                 self.finish(b, line, panel.column + j * plan.lanes, value, mask)
 
     def _fetch(self, tile: Tile, first_row: Value, panel: Panel) -> None:
-        """Ask for what the epilogue will read, while the products are summed."""
+        """Ask for what the epilogue and the next band will read, while the products are summed."""
+        following = first_row + tile.row + self.plan.band_rows
+        self.coming(following, _count(tile.axes) * self.plan.geometry.spread.width)
         if self.ahead is not None:
             for line, _ in self._rows(tile.axes, first_row + tile.row, self.b.index(0)):
                 for j in range(len(panel.masks)):
                     self.ahead(line, panel.column + j * self.plan.lanes)
+
+    def _fetch_terms(self, tile: Tile, following: Value) -> None:
+        """Ask for a tile's share of what the next band reads of the images and the gradient."""
+        b, plan = self.b, self.plan
+        first = following + b.div(tile.row * plan.band_rows, plan.terms)
+        number = -(-_count(tile.axes) * plan.band_rows // plan.terms)
+        self.coming(first, number)
+        with b.loop(0, number * plan.columns, 64 // ITEM_BYTES[plan.dtype]) as loop:
+            b.prefetch(self.right, first * plan.columns + loop.index, plan.dtype, 2)
 
     def _rows(self, axes: Axes, row: Value, at: Value) -> Iterator[tuple[Value, Value]]:
         """The rows of a tile and their numbers in it, in loops: a long epilogue is written once."""
