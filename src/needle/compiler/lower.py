@@ -31,52 +31,41 @@ from needle.compiler.target import Target
 
 @dataclass(frozen=True)
 class Lowered:
-    """Work, the nodes whose buffers it is called with, and those it writes.
-
-    Pointers begin `offsets` bytes into their buffers.
-    """
+    """Work, its pointers (each a node's buffer and an offset in bytes), and the nodes it writes."""
 
     members: tuple[Node, ...]
     state: bool
     work: Work
-    parameters: tuple[Node, ...]
-    offsets: tuple[int, ...]
+    slots: tuple[tuple[Node, int], ...]
     writes: tuple[Node, ...]
 
     @property
-    def slots(self) -> tuple[tuple[Node, int], ...]:
-        """Each pointer's node and offset."""
-        return tuple(zip(self.parameters, self.offsets, strict=True))
+    def parameters(self) -> tuple[Node, ...]:
+        """Each pointer's node."""
+        return tuple(node for node, _ in self.slots)
 
 
 def with_tail(host: Lowered, tail: Lowered) -> Lowered:
     """A kernel that does small work on its results, or on earlier ones, when it is done."""
-    work = host.work if isinstance(host.work, Tailed) else None
-    main = work.main if work else host.work
-    pointers = work.pointers if work else len(host.parameters)
-    slots = dict.fromkeys(host.slots) | dict.fromkeys(tail.slots)
-    numbers = {slot: k for k, slot in enumerate(slots)}
-    tails = (*(work.tails if work else ()), (tail.work, tuple(numbers[s] for s in tail.slots)))
-    return Lowered(
-        (*host.members, *tail.members),
-        host.state,
-        Tailed(main, pointers, tails),
-        tuple(node for node, _ in slots),
-        tuple(offset for _, offset in slots),
-        (*host.writes, *tail.writes),
-    )
+    work = host.work
+    if not isinstance(work, Tailed):
+        work = Tailed(work, len(host.slots), ())
+    slots = tuple(dict.fromkeys((*host.slots, *tail.slots)))
+    last = tail.work, tuple(slots.index(slot) for slot in tail.slots)
+    work = replace(work, tails=(*work.tails, last))
+    members, writes = (*host.members, *tail.members), (*host.writes, *tail.writes)
+    return Lowered(members, host.state, work, slots, writes)
 
 
 def overwriting(one: Lowered, output: Node, target: Node) -> Lowered:
     """A kernel that writes an output over an input it reads: the buffer is passed once."""
-    if target not in one.parameters:
+    nodes = one.parameters
+    if target not in nodes:
         return one
     assert isinstance(one.work, NestWork)
-    gone, kept = one.parameters.index(output), one.parameters.index(target)
-    work = replace(one.work, nest=joined(one.work.nest, gone, kept))
-    slots = [slot for k, slot in enumerate(one.slots) if k != gone]
-    parameters, offsets = zip(*slots, strict=True)
-    return replace(one, work=work, parameters=parameters, offsets=offsets)
+    gone = nodes.index(output)
+    work = replace(one.work, nest=joined(one.work.nest, gone, nodes.index(target)))
+    return replace(one, work=work, slots=(*one.slots[:gone], *one.slots[gone + 1 :]))
 
 
 def bundled(parts: Sequence[Lowered]) -> Lowered:
@@ -86,9 +75,8 @@ def bundled(parts: Sequence[Lowered]) -> Lowered:
     return Lowered(
         tuple(dict.fromkeys(n for part in parts for n in part.members)),
         parts[0].state,
-        Bundle(tuple(piece_of(p.work, len(p.parameters)) for p in parts)),
-        tuple(n for part in parts for n in part.parameters),
-        tuple(n for part in parts for n in part.offsets),
+        Bundle(tuple(piece_of(p.work, len(p.slots)) for p in parts)),
+        tuple(slot for part in parts for slot in part.slots),
         tuple(dict.fromkeys(n for part in parts for n in part.writes)),
     )
 
@@ -130,9 +118,8 @@ class Kernels:
         self, group: Group, work: Work, parameters: Sequence[Node], starts: Sequence[int]
     ) -> Lowered:
         pairs = zip(parameters, starts, strict=True)
-        offsets = tuple(n.dtype.itemsize * start for n, start in pairs)
-        members, outputs = tuple(group.members), tuple(group.outputs)
-        return Lowered(members, group.state, work, tuple(parameters), offsets, outputs)
+        slots = tuple((node, node.dtype.itemsize * start) for node, start in pairs)
+        return Lowered(tuple(group.members), group.state, work, slots, tuple(group.outputs))
 
     def _concat(self, group: Group, memory: _Outside) -> Lowered:
         """The pieces of a concatenation are written by a loop nest each, in one kernel."""
@@ -152,7 +139,7 @@ class Kernels:
         if work not in self._names:
             name = self._names[work] = f"k{len(self._names)}"
             outer = self.module.function(name, INTERFACE, linkage="")
-            functions = [name, *work.functions(outer, len(lowered.parameters))]
+            functions = [name, *work.functions(outer, len(lowered.slots))]
             self._made.append((functions, work))
         return self._names[work]
 
