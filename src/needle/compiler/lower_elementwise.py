@@ -52,10 +52,6 @@ class Place:
         """How far the function moves from one lane to the next, dynamic terms aside."""
         return 0 if self.vector is None or self.width == 1 else affine.coefs[self.vector]
 
-    def is_vector(self, affine: Affine) -> bool:
-        """Whether the lanes differ."""
-        return bool(self.step(affine)) or any(self.values[d].width > 1 for d, _ in affine.dynamic)
-
     def first(self, affine: Affine) -> Value:
         """The function's value in the first lane, terms that are vectors left out."""
         b = self.b
@@ -64,22 +60,19 @@ class Place:
             variable = self.variables.get(axis)
             if coef and variable is not None:
                 total = total + variable * coef
-        for number, coef in affine.dynamic:
-            if self.values[number].width == 1:
-                total = total + self.values[number] * coef
-        return total + affine.const
+        return self._plus(total, affine, vectors=False) + affine.const
 
     def each(self, affine: Affine) -> Value:
         """The function's value in every lane; a scalar if the lanes agree."""
-        b = self.b
         total = self.first(affine)
-        if not self.is_vector(affine):
-            return total
-        total = b.splat(total, self.width)
         if self.step(affine):
-            total = total + b.lanes(self.width) * self.step(affine)
+            total = total + self.b.lanes(self.width) * self.step(affine)
+        return self._plus(total, affine, vectors=True)
+
+    def _plus(self, total: Value, affine: Affine, *, vectors: bool) -> Value:
+        """Add the dynamic terms that are vectors, or those that are not."""
         for number, coef in affine.dynamic:
-            if self.values[number].width > 1:
+            if (self.values[number].width > 1) == vectors:
                 total = total + self.values[number] * coef
         return total
 
@@ -89,10 +82,7 @@ class Place:
         for affine, stop in guards:
             at = self.b.bitcast(self.each(affine), "uint64")
             inside = self.b.compare("lt", at, stop)
-            if result is not None:
-                result, inside = self.b.match(result, inside)
-                inside = self.b.and_(result, inside)
-            result = inside
+            result = inside if result is None else self.b.and_(result, inside)
         return result
 
     def active(self, guards: Sequence[Guard] = ()) -> Mask:
@@ -101,9 +91,7 @@ class Place:
         if inside is None:
             return self.mask
         inside = self.b.splat(inside, self.width)
-        if self.mask is None:
-            return inside
-        return self.b.and_(inside, self.tail())
+        return inside if self.mask is None else self.b.and_(inside, self.tail())
 
     def tail(self) -> Value:
         """The lanes on the mask, as bools."""
@@ -166,12 +154,12 @@ def write(place: Place, i: Instruction, vector: bool) -> Value:
     if i.op == "cast":
         return emit_numpy.cast(b, args[0], i.dtype)
     if i.op == "where":
-        return b.select(args[0], *b.match(args[1], args[2]))
+        return b.select(*args)
     assert i.op in ("iota", "random", "pick", "index", "divide"), i.op
     if i.op == "pick":
         inside = place.holds(i.guards)
         assert inside is not None
-        return b.select(inside, *b.match(*args))
+        return b.select(inside, *args)
     if i.op == "index":
         return _checked(place, i, args[0])
     assert i.affine is not None
@@ -210,7 +198,7 @@ def _checked(place: Place, i: Instruction, index: Value) -> Value:
     counted = bad
     if isinstance(active, Value) and (index.width > 1 or place.mask is None):
         active = active if index.width > 1 or active.width == 1 else None
-        counted = bad if active is None else b.and_(*b.match(bad, active))
+        counted = bad if active is None else b.and_(bad, active)
 
     def report() -> None:
         assert place.task.status is not None
