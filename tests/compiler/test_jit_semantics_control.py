@@ -340,6 +340,7 @@ def test_graph_and_llvm_ir_can_be_looked_at():
     assert "define" in f.llvm_ir
     report = f.explain()
     assert "exp" in report and "traced: 1" in report
+    assert "exp" in report._repr_html_()  # in notebooks, a table
     assert re.search(r"fused: 1\n  <lambda>\(float32\[5, 3\]\): \d nodes in 1 kernels", report)
 
 

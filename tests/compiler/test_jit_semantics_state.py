@@ -342,6 +342,22 @@ def test_what_fixes_a_number_is_guarded(jit, fix):
     assert count(compiled) == (2 if fix is bool else 3)
 
 
+def test_a_number_that_decides_often_is_guarded_once(jit):
+    opt = optim.SGD([nn.Parameter(init.ones(2))], lr=0.5)
+
+    def f(x):
+        for _ in range(10):
+            x = x * 2 if opt.lr > 0.1 else x
+        return x
+
+    compiled = jit(f)
+    assert compiled(ndl.Tensor([1.0])).item() == 1024
+    assert len(compiled.latest.trace.recorder.guards) == 1
+    assert len(compiled.history.notes["guarded"]) == 1
+    opt.lr = 0.05
+    assert compiled(ndl.Tensor([1.0])).item() == 1
+
+
 def test_numpy_functions_on_numbers_are_recorded(jit):
     p = nn.Parameter(init.ones(2))
     opt = optim.SGD([p], lr=0.5)
