@@ -5,7 +5,7 @@ import math
 import weakref
 from collections import deque
 from queue import SimpleQueue
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -444,6 +444,10 @@ def write_namespace(things, x):
     things["space"].step = 2
 
 
+def write_module(things, x):
+    things["module"].count += 1
+
+
 def write_optimizer(things, x):
     things["plain"].opt.t += 1
 
@@ -457,14 +461,18 @@ def write_optimizer(things, x):
         (write_tensor, r"things\['plain'\]\.last from None to needle\.Tensor\(.*\)"),
         (write_deep, r"things\['plain'\]\.table\['a'\]\[0\] from 1 to 5"),
         (write_namespace, r"things\['space'\]\.step from 1 to 2"),
+        (write_module, r"things\['module'\]\.count from 0 to 1"),
         (write_optimizer, r"things\['plain'\]\.opt\.t from 0 to 1"),
     ],
 )
 def test_writes_to_what_is_not_reachable_are_errors_that_name_the_slot(jit, write, text):
     plain = Plain()
     plain.opt = optim.Adam([nn.Parameter(init.ones(2))])
+    module = ModuleType("mine")
+    module.__file__, module.count = __file__, 0
     things = {
         "set": {1}, "deque": deque([1], maxlen=2), "plain": plain, "space": SimpleNamespace(step=1),
+        "module": module,
     }  # fmt: skip
 
     def f(x):
@@ -475,7 +483,7 @@ def test_writes_to_what_is_not_reachable_are_errors_that_name_the_slot(jit, writ
         jit(f)(ndl.Tensor([1.0]))
     assert things["set"] == {1} and [*things["deque"]] == [1] and things["deque"].maxlen == 2
     assert vars(plain) == {"last": None, "table": {"a": [1]}, "opt": plain.opt}
-    assert things["space"].step == 1 and plain.opt.t == 0
+    assert things["space"].step == 1 and plain.opt.t == 0 and module.count == 0
 
 
 def test_reading_sets_deques_and_plain_objects_is_no_reason_to_trace_again(jit):

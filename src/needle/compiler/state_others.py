@@ -1,7 +1,7 @@
 """What is no state, but must not be written either: objects that are not reachable.
 
-Sets, deques, and plain objects of the user's are looked into while tracing only. Random generators
-of the user's are found on the way: what is drawn from them is a constant of the program.
+Sets, deques, and plain objects and modules of the user's are looked into while tracing only. Random
+generators of the user's are found on the way: what is drawn from them is a constant of the program.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import random as python_random
 import sys
 from collections import deque
 from collections.abc import Callable
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -50,6 +50,10 @@ def _holder(label: str, value: Any) -> Holder | None:
         return Holder(Members(value), label, "item")
     if isinstance(value, list | deque | dict):
         return Holder(value, label, "item")
+    if isinstance(value, ModuleType):
+        names = tuple(name for name in vars(value) if not name.startswith("__"))
+        users = is_user_file(getattr(value, "__file__", None) or "<frozen")
+        return Holder(vars(value), label, "attribute", names) if users else None
     if style(value) or (hasattr(value, "__dict__") and _is_plain(type(value))):
         return Holder(vars(value), label, "attribute")
     return None
