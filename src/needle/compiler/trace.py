@@ -26,10 +26,11 @@ from needle.compiler.primitives_base import type_text
 from needle.compiler.trace_record import ArrayOrigin, Recorder, check_dtype, not_traced
 from needle.errors import TraceError
 
-METHODS = (
-    "all any argmax argmin astype clip copy cumsum diagonal dot fill flatten max mean min prod "
-    "ravel repeat reshape round squeeze std sum swapaxes take trace transpose var to_device"
-)
+METHODS = {
+    "all", "any", "argmax", "argmin", "astype", "clip", "copy", "cumsum", "diagonal", "dot", "fill",
+    "flatten", "max", "mean", "min", "prod", "ravel", "repeat", "reshape", "round", "squeeze",
+    "std", "sum", "swapaxes", "take", "to_device", "trace", "transpose", "var",
+}  # fmt: skip
 
 
 class TracedArray:
@@ -129,7 +130,7 @@ class TracedArray:
         return function(*args, **kwargs)
 
     def __getattr__(self, name: str) -> Any:
-        if name in METHODS.split():
+        if name in METHODS:
             function = self._recorder.functions[name]
             return lambda *args, **kwargs: function(self, *args, **kwargs)
         raise AttributeError(f"a traced array has no attribute `{name}`")
