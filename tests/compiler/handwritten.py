@@ -141,7 +141,6 @@ def sum_program(blocks: int, repeats: int = 1) -> Program:
         "combine",
         (Buffer("arena", 0, 128), Buffer("result", 0)),
         barrier_before=True,
-        serial=True,
     )
     again = Step(**{**partials.__dict__, "barrier_before": True})
     return Program(

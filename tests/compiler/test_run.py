@@ -270,18 +270,17 @@ def test_programs_share_one_arena_that_grows():
     assert small._slots[0] == large._slots[0] == address(run._arena.array)
 
 
-@pytest.mark.parametrize(("serial", "calls"), [(True, 1), (False, 3)])
-def test_a_serial_step_runs_on_one_thread(serial, calls):
+def test_threads_without_blocks_of_a_step_do_not_call_its_kernel():
     body = "  %old = atomicrmw add ptr %p0, i64 1 seq_cst\n"
     program = Program(
         kernels=(kernel("count", 1, body),),
-        steps=(Step("count", (Buffer("input"),), blocks=7, serial=serial),),
+        steps=(Step("count", (Buffer("input"),), blocks=2),),
         inputs=(Input((1,), "int64"),),
         outputs=(Output((1,), "int64", in_place=0),),
     )
     slot = state_of(np.zeros(1, "int64"))
     with settings.override(num_threads=3, exact_threads=True):
-        assert load(program).call(slot)[0] == [calls]
+        assert load(program).call(slot)[0] == [2]
 
 
 def test_each_thread_has_scratch_of_its_own():

@@ -187,7 +187,7 @@ def _steps(
         )
         lines = tuple(dict.fromkeys(f"{s.file}:{s.line}" for s in sources))
         name, blocks = kernels.kernel(one), one.work.cost.blocks
-        steps.append(Step(name, tuple(buffers), blocks, barrier, False, commit, ops, lines))
+        steps.append(Step(name, tuple(buffers), blocks, barrier, commit, ops, lines))
     return tuple(steps)
 
 

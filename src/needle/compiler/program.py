@@ -96,16 +96,15 @@ class Kernel:
 class Step:
     """One kernel on its buffers.
 
-    `barrier_before`: wait until every thread has finished the steps before. `serial`: thread 0
-    runs all blocks. `commit`: from here on state is written; the step has a barrier before it, and
-    the program ends here when the status word is set. `ops` and `lines` say where it came from.
+    `barrier_before`: wait until every thread has finished the steps before. `commit`: from here on
+    state is written; the step has a barrier before it, and the program ends here when the status
+    word is set. `ops` and `lines` say where it came from.
     """
 
     kernel: str
     buffers: tuple[Buffer, ...]
     blocks: int = 1
     barrier_before: bool = False
-    serial: bool = False
     commit: bool = False
     ops: tuple[str, ...] = ()
     lines: tuple[str, ...] = ()

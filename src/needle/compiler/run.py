@@ -122,8 +122,7 @@ class BoundProgram:
             # once: a second check could find half of the state new
             commit = step.commit and not committed
             committed = committed or commit
-            flags = Flag.BARRIER * (step.barrier_before or commit)
-            flags |= Flag.SERIAL * step.serial | Flag.COMMIT * commit
+            flags = Flag.BARRIER * (step.barrier_before or commit) | Flag.COMMIT * commit
             code = self.library.addresses[step.kernel]
             steps.append((code, 8 * len(relocations), step.blocks, flags))
             relocations += [(self._first[x.kind] + x.index, x.offset) for x in step.buffers]

@@ -149,18 +149,15 @@ stamp:
   store i64 %time, ptr %time.at
   br label %stamped
 stamped:
-  %bit4 = and i64 %flags, 4
-  %commits = icmp ne i64 %bit4, 0
+  %bit2 = and i64 %flags, 2
+  %commits = icmp ne i64 %bit2, 0
   br i1 %commits, label %commit, label %go
 commit:
   %failed = load atomic i64, ptr %status monotonic, align 8
   %bad = icmp ne i64 %failed, 0
   br i1 %bad, label %finish, label %go
 go:
-  %bit2 = and i64 %flags, 2
-  %serial = icmp ne i64 %bit2, 0
-  %whole = or i1 %serial, %alone
-  br i1 %whole, label %one, label %share
+  br i1 %alone, label %one, label %share
 one:
   %mine = select i1 %first, i64 %blocks, i64 0
   br label %bounds

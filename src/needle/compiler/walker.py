@@ -50,7 +50,7 @@ Word = enum.IntEnum(
 )
 
 #: Bits of a step's fourth word.
-Flag = enum.IntFlag("Flag", "BARRIER SERIAL COMMIT")
+Flag = enum.IntFlag("Flag", "BARRIER COMMIT")
 
 #: Bits of what the native call returns: an index was out of range; the counters are full.
 Attention = enum.IntFlag("Attention", "STATUS REVIEW")
