@@ -60,6 +60,7 @@ class JitFunction:
             raise ArgumentError(f'jit: expected random "philox" or "numpy", got {random!r}')
         self.function = self.__needle_compiled__ = function
         self.static, self.random = frozenset(static), random
+        self._python = inspect.signature(function) if self.static else None
         self.variants: OrderedDict[Any, list[Variant]] = OrderedDict()  # by state and arguments
         self.history = History(getattr(function, "__name__", type(function).__name__))
         self._state: State | None = None
@@ -160,14 +161,15 @@ class JitFunction:
 
     def _named(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, tuple[Any, ...]]:
         """Give every argument its name, so that static ones are found."""
-        bound = inspect.signature(self.function).bind(*args, **kwargs)
+        assert self._python is not None
+        bound = self._python.bind(*args, **kwargs)
         bound.apply_defaults()
-        unknown = self.static - bound.signature.parameters.keys()
+        unknown = self.static - self._python.parameters.keys()
         if unknown:
             raise ArgumentError(f"jit: no argument named {', '.join(sorted(unknown))}")
         named: dict[str, Any] = {}
         for name, value in bound.arguments.items():
-            kind = bound.signature.parameters[name].kind
+            kind = self._python.parameters[name].kind
             if kind is inspect.Parameter.VAR_KEYWORD:
                 named.update(value)
             elif kind in (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.VAR_POSITIONAL):

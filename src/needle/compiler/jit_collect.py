@@ -42,7 +42,7 @@ def _leaf(tracer: StepTracer, x: Any, path: str) -> Callable[[Any], Any]:
     if isinstance(x, Tensor):
         if id(x) not in tracer.inside:
             owner = tracer.owner(x)
-            return lambda call: call.tensor(owner)
+            return lambda call: call.tensors([owner])[0]
         position, grad = trace.add(lift(x.realize_cached_data())), None
         if path.startswith("result"):
             if x.requires_grad:

@@ -32,28 +32,25 @@ class Call:
     def __init__(self, variant: Any, state: State, leaves: Sequence[Any], args: Any) -> None:
         self.variant, self.state, self.leaves, self.args = variant, state, leaves, args
 
-    def tensor(self, owner: Owner) -> Tensor:
-        """Return a Tensor that existed before the call."""
+    def tensors(self, owners: Sequence[Owner]) -> tuple[Tensor, ...]:
+        """Return Tensors that existed before the call."""
         lists = {
             "state": self.state.tensors, "argument": self.leaves,
             "foreign": self.variant.trace.foreign,
         }  # fmt: skip
-        return lists[owner.kind][owner.index]
+        return tuple([lists[owner.kind][owner.index] for owner in owners])
 
     def result(self, position: int, grad: Any = None) -> Tensor:
         """Return output `position` as a Tensor: a node of the graph where gradients count."""
         found = self.variant.trace.gradients.get(position)
+        value = Tensor.__new__(Tensor)
         if found is None or not mode.grad_enabled:
-            value = Tensor.__new__(Tensor)
             value._fill(None, (), self.out[position], False)
             if grad is not None:
                 value._grad = self.out[grad] if type(grad) is int else grad
             return value
-        owners = found[0] if isinstance(found, tuple) else []
-        inputs = tuple(self.tensor(owner) for owner in owners)
-        value = Tensor.__new__(Tensor)
-        op = CompiledOp(self, position)
-        value._init(op, inputs, cached_data=self.out[position], requires_grad=True)
+        inputs = self.tensors(found[0]) if isinstance(found, tuple) else ()
+        value._fill(CompiledOp(self, position), inputs, self.out[position], True)
         return value
 
     def put(self, number: int, key: Any, value: Any) -> None:
@@ -107,7 +104,8 @@ class GradientPart(TensorOp):
         args = [signature.replace(x, lambda _: next(fresh)) for x in args]
         kwargs = {k: signature.replace(v, lambda _: next(fresh)) for k, v in sorted(kwargs.items())}
         owners = call.variant.trace.gradients[self.forward.position][0]
-        inputs = [leaves[o.index] if o.kind == "argument" else call.tensor(o) for o in owners]
+        known = zip(owners, call.tensors(owners), strict=True)
+        inputs = [leaves[o.index] if o.kind == "argument" else x for o, x in known]
         weight = Tensor(node.inputs[0].data)
         kept = [x._grad for x in inputs]
         try:
