@@ -105,9 +105,9 @@ class Fuser:
                 self._copy(x)
         reads = all_edges(node)
         if not (is_map(node) or is_reduce(node)):
-            kinds = {MatMul: "matmul", Concat: "concat"}
-            kind = "special" if is_gradient(node) else kinds.get(type(node.primitive), "special")
-            self._start(kind, node, reads)
+            product = isinstance(node.primitive, MatMul) and not is_gradient(node)
+            kind = "concat" if isinstance(node.primitive, Concat) else "special"
+            self._start("matmul" if product else kind, node, reads)
             return
         home = self.groups.home
         producers = {home[e.source] for e in reads if e.source in home}

@@ -18,7 +18,7 @@ from needle.compiler.lower_matmul import EpilogueWork
 from needle.compiler.lower_nest import NestWriter
 from needle.compiler.lower_schedule import Buffers, Scheduler
 from needle.compiler.lower_work import Cost, Task, Work
-from needle.compiler.matmul_window import WindowPlan, plan_window
+from needle.compiler.matmul_window import WindowPlan, window_plan
 from needle.compiler.matmul_window_nest import WindowNest
 from needle.compiler.target import ITEM_BYTES, Target
 
@@ -45,13 +45,9 @@ class WindowWork(Work):
     ) -> tuple[WindowWork, list[Node], tuple[int, ...]]:
         """The work of a group whose first member is the product, its parameters, their offsets."""
         node = members[0]
-        found = windowed(node)
-        assert found is not None
-        images, geometry = found
-        parts = node.size // (node.shape[-1] * node.shape[-2])
-        transposed = node.primitive.transpose_a  # type: ignore[attr-defined]
-        plan = plan_window(target, geometry, node.shape[-1], node.dtype.name,
-                           transposed=transposed, parts=parts)  # fmt: skip
+        plan, found = window_plan(node, target), windowed(node)
+        assert plan is not None and found is not None
+        images, _ = found
         fill, sources, starts = _fill(images, plan, memory, site)
         right, offset = anchor(node.inputs[1])
         reserved = [*sources, right]

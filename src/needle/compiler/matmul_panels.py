@@ -1,7 +1,8 @@
-"""Weights that many small products share are laid out in panels once, and not by each product.
+"""Weights that many products share are laid out in panels once, and not by each product.
 
 The state of a recurrent net passes through one matrix at every step. A product of few rows takes
-about as long to pack a panel of that matrix as to multiply by it (`matmul_pack`).
+about as long to pack a panel of that matrix as to multiply by it (`matmul_pack`). A convolution
+reads its weights once for every few images.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import numpy as np
 
 from needle.compiler.graph import Build, Graph, Node
 from needle.compiler.lower_matmul import plan_of
-from needle.compiler.matmul import MatMulPlan
+from needle.compiler.matmul_window import window_plan
 from needle.compiler.primitives import MatMul, Pad
 from needle.compiler.primitives_base import Signature, Typed
 from needle.compiler.simplify_join import substitute
@@ -45,29 +46,38 @@ class PanelMatMul(MatMul):
 def with_panels(graph: Graph, target: Target) -> Graph:
     """The graph with shared right sides in panels, where each product would make them."""
     groups: dict[tuple[object, ...], list[Node]] = defaultdict(list)
+    replaced: dict[Node, Node] = {}
     for node in graph.nodes():
-        p = node.primitive
+        p, windows = node.primitive, window_plan(node, target)
+        if windows is not None:
+            if windows.pack and not isinstance(p, PanelMatMul):
+                replaced[node] = _in_panels(node, windows.panel)
+            continue
         plain = isinstance(p, MatMul) and not isinstance(p, PanelMatMul) and not p.transpose_a
         if plain and len(node.shape) == 2 and node.shape[0] <= MOST_ROWS:
             groups[p, node.inputs[1], node.shape].append(node)
-    replaced: dict[Node, Node] = {}
     for members in groups.values():
         plan = plan_of(members[0], target)
         if len(members) >= FEWEST and plan.pack and plan.split == "columns":
-            panels = _panels(members[0].inputs[1], plan)
+            first = _in_panels(members[0], plan.panel_columns)
             for node in members:
-                product = PanelMatMul(columns=plan.n)
-                replaced[node] = Build(node.source)(product, node.inputs[0], panels)
+                product = Build(node.source)(first.primitive, node.inputs[0], first.inputs[1])
+                replaced[node] = product
     return substitute(graph, replaced) if replaced else graph
 
 
-def _panels(b: Node, plan: MatMulPlan) -> Node:
-    """(K, N), or (N, K) for a transposed right side, as (panels, K, width), zeros at the end."""
-    build, width, along = Build(b.source), plan.panel_columns, 0 if plan.transpose_b else 1
-    if plan.panels * width > plan.n:
+def _in_panels(node: Node, width: int) -> Node:
+    """A product with its right side as (panels, K, width), zeros at the end."""
+    a, b = node.inputs
+    build, columns = Build(b.source), node.shape[-1]
+    along = 0 if node.primitive.transpose_b else 1  # type: ignore[attr-defined]
+    panels, k = -(-columns // width), b.shape[1 - along]
+    if panels * width > columns:
         high = [0, 0]
-        high[along] = plan.panels * width - plan.n
+        high[along] = panels * width - columns
         b = build(Pad((0, 0), tuple(high), (0, 0), 0), b)
-    if plan.transpose_b:
-        return build.permute(build.reshape(b, (plan.panels, width, plan.k)), (0, 2, 1))
-    return build.permute(build.reshape(b, (plan.k, plan.panels, width)), (1, 0, 2))
+    if along == 0:
+        b = build.permute(build.reshape(b, (panels, width, k)), (0, 2, 1))
+    else:
+        b = build.permute(build.reshape(b, (k, panels, width)), (1, 0, 2))
+    return Build(node.source)(PanelMatMul(columns=columns), a, b)

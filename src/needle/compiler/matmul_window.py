@@ -17,13 +17,15 @@ with a stride) are not multiplied: windows that meet pixels at the same of their
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from needle.compiler.fuse_window import Geometry, Pair
+from needle.compiler.fuse_window import Geometry, Pair, windowed
+from needle.compiler.graph import Node
 from needle.compiler.matmul import tile_cycles, tile_shapes
 from needle.compiler.target import ITEM_BYTES, Target
 
@@ -190,6 +192,11 @@ class WindowPlan:
         return math.prod(self.geometry.size) * self.geometry.channels
 
     @property
+    def panel(self) -> int:
+        """Columns of a panel of the weights, where they lie in panels: (panels, terms, columns)."""
+        return self.phases[0].vectors * self.lanes
+
+    @property
     def products(self) -> int:
         """Multiplications in all."""
         band = sum(p.depth * math.prod(axis.size for axis in p.rows) for p in self.phases)
@@ -202,15 +209,14 @@ class WindowPlan:
         return self.span * width, width, self.chunk
 
     @property
-    def sizes(self) -> tuple[int, int, int]:
-        """Elements of scratch: a band, a panel of weights, the accumulators of a tile."""
+    def sizes(self) -> tuple[int, int]:
+        """Elements of scratch: a band, the accumulators of a tile."""
         tiles = [p.units * p.unit * p.vectors * self.lanes for p in self.phases]
-        panels = [p.depth * p.vectors * self.lanes for p in self.phases if self.pack]
-        return self.images * self.strides[0], max(panels, default=0), max(tiles)
+        return self.images * self.strides[0], max(tiles)
 
     @property
     def starts(self) -> list[int]:
-        """Where in scratch the three lie, in elements, and its end: whole cache lines."""
+        """Where in scratch the two lie, in elements, and its end: whole cache lines."""
         line = 64 // ITEM_BYTES[self.dtype]
         return [0, *itertools.accumulate(-(-n // line) * line for n in self.sizes)]
 
@@ -220,8 +226,19 @@ class WindowPlan:
         return self.starts[-1] * ITEM_BYTES[self.dtype]
 
 
+def window_plan(node: Node, target: Target) -> WindowPlan | None:
+    """The plan of a product with windows; None for any other node."""
+    found = windowed(node)
+    if found is None:
+        return None
+    transposed: bool = node.primitive.transpose_a  # type: ignore[attr-defined]
+    parts = math.prod(node.shape[:-2])
+    return plan_window(target, found[1], node.shape[-1], node.dtype.name, transposed, parts)
+
+
+@functools.lru_cache(maxsize=1024)
 def plan_window(
-    target: Target, geometry: Geometry, columns: int, dtype: str, *, transposed: bool, parts: int
+    target: Target, geometry: Geometry, columns: int, dtype: str, transposed: bool, parts: int
 ) -> WindowPlan:
     """Choose bands, tiles and blocks."""
     g, chunk = geometry, geometry.channels
@@ -234,7 +251,11 @@ def plan_window(
                       target.lanes(dtype))  # fmt: skip
     plan = _banded(target, plan)
     plan = replace(plan, pack=not transposed and _packs(target, plan))
-    return replace(plan, phases=tuple(_tiled(target, plan, phase) for phase in _phases(plan)))
+    phases = [_tiled(target, plan, phase) for phase in _phases(plan)]
+    if plan.pack:
+        deepest = max(phases, key=lambda phase: phase.depth)
+        phases = [_tiled(target, plan, phase, deepest.vectors) for phase in phases]
+    return replace(plan, phases=tuple(phases))
 
 
 def _around(g: Geometry) -> tuple[Pair, Pair]:
@@ -252,13 +273,13 @@ def _around(g: Geometry) -> tuple[Pair, Pair]:
 
 
 def _packs(target: Target, plan: WindowPlan) -> bool:
-    """Whether panels of the weights are copied: where vectors cannot be loaded from them.
+    """Whether the weights are laid out in panels: where vectors cannot be loaded from them.
 
     Rows whose distance is a multiple of 512 bytes fall into few cache sets.
     """
     ragged = plan.columns % plan.lanes and not target.has_mask(plan.dtype)
     conflicts = plan.columns * ITEM_BYTES[plan.dtype] % 512 == 0 and plan.terms >= 64
-    return bool(ragged) or (conflicts and plan.band_rows >= 128)
+    return bool(ragged or conflicts)
 
 
 def _banded(target: Target, plan: WindowPlan) -> WindowPlan:
@@ -320,14 +341,13 @@ def _phases(plan: WindowPlan) -> Iterator[Phase]:
         yield Phase(left, right, a * across + b, windows, terms)
 
 
-def _tiled(target: Target, plan: WindowPlan, phase: Phase) -> Phase:
-    """The phase with the tile of the fewest cycles."""
+def _tiled(target: Target, plan: WindowPlan, phase: Phase, wide: int = 0) -> Phase:
+    """The phase with the tile of the fewest cycles, of `wide` vectors if that is given."""
     axes = phase.rows
     column_vectors = -(-plan.columns // plan.lanes)
     found = []
-    panel = phase.depth * plan.lanes * ITEM_BYTES[plan.dtype]
     for height, vectors in tile_shapes(target):
-        if plan.pack and vectors > 1 and vectors * panel > target.l2 // 2:
+        if wide and vectors != wide:
             continue
         unit = 1
         for line in reversed(range(len(axes))):

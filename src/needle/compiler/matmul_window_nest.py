@@ -76,40 +76,17 @@ class WindowNest:
     def _product(self, phase: Phase, first_row: Value) -> None:
         b, plan = self.b, self.plan
         left = b.address(self.scratch, phase.left, plan.dtype)
-        right = b.address(self.right, phase.right * plan.columns, plan.dtype)
         zero = b.zeros(plan.dtype, plan.lanes)
-        for panel in self._panels(phase):
-            axes, stride, masks = phase.terms, plan.columns, panel.masks
-            at = b.address(right, panel.column, plan.dtype)
-            if plan.pack:
-                stride = len(masks) * plan.lanes
-                at, axes = self._pack(phase, panel, at), _packed(axes)
-                masks = [None] * len(masks)
+        for column, masks in self._panels(phase):
+            panel, start, stride = Panel(column, masks), column, plan.columns
+            if plan.pack:  # the columns of a panel are all there
+                start, stride, masks = column * plan.terms, plan.panel, [None] * len(masks)
+            at = b.address(self.right, start + phase.right * stride, plan.dtype)
             for tile in self._tiles(phase):
                 self._fetch(tile, first_row, panel)
                 first = [zero] * (_count(tile.axes) * len(masks))
-                sums = self._accumulate(tile, axes, left, at, stride, masks, first)
+                sums = self._accumulate(tile, phase.terms, left, at, stride, masks, first)
                 self._finish(tile, first_row, panel, sums)
-
-    def _pack(self, phase: Phase, panel: Panel, source: Value) -> Value:
-        """Copy a panel of the weights to scratch, term after term; columns beyond it are zeros."""
-        b, plan = self.b, self.plan
-        packed = b.address(self.scratch, plan.starts[1], plan.dtype)
-        width = len(panel.masks) * plan.lanes
-
-        def level(axes: Axes, x: Value, y: Value) -> None:
-            with b.loop(0, axes[0].size) as loop:
-                x = b.address(x, loop.index * (axes[0].out * plan.columns), plan.dtype)
-                y = b.address(y, loop.index * (_count(axes[1:]) * width), plan.dtype)
-                if len(axes) > 1:
-                    level(axes[1:], x, y)
-                    return
-                for j, mask in enumerate(panel.masks):
-                    at = j * plan.lanes
-                    b.store(b.load(x, at, plan.dtype, plan.lanes, mask), y, at)
-
-        level(phase.terms, source, packed)
-        return packed
 
     def _gradient(self, top: Value, first_term: Value, first: Value) -> None:
         """Add a band's terms to the sums, which lie in the result."""
@@ -229,7 +206,7 @@ class WindowNest:
                     at = place.out * plan.columns + j * plan.lanes
                     b.store(sums[place.size * len(masks) + j], top, at, mask)
             return
-        stage = b.address(self.scratch, plan.starts[2], plan.dtype)
+        stage = b.address(self.scratch, plan.starts[1], plan.dtype)
         for at, value in enumerate(sums):
             b.store(value, stage, at * plan.lanes)
         for line, number in self._rows(tile.axes, row, b.index(0)):
@@ -268,10 +245,3 @@ class WindowNest:
 
 def _count(axes: Axes) -> int:
     return math.prod(axis.size for axis in axes)
-
-
-def _packed(axes: Axes) -> Axes:
-    """The axes of terms where those of the other operand lie one after the other."""
-    return tuple(
-        Axis(axis.size, axis.stride, _count(axes[level + 1 :])) for level, axis in enumerate(axes)
-    )
