@@ -7,7 +7,6 @@ Patterns do not change under reshape, so kernels agree on loops whatever the sha
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -179,26 +178,18 @@ def refined(pattern: Pattern, shapes: set[Shape]) -> Pattern:
     ((2, False), (3, False), (2, True), (2, True))
     """
     total = total_size(pattern)
-    cuts = {total, *_suffix_products([n for n, _ in pattern])}
-    extra: set[int] = set()
-    for shape in shapes:
-        if math.prod(shape) == total:
-            extra |= set(_suffix_products(shape))
-    for cut in sorted(extra - cuts):
-        below = max(c for c in cuts if c < cut)
-        above = min(c for c in cuts if c > cut)
-        if cut % below == 0 and above % cut == 0:
-            cuts.add(cut)
-    flags = []
-    edge = 1
+    same = (shape for shape in shapes if math.prod(shape) == total)
+    cuts = sorted({cut for shape in same for cut in _suffix_products(shape)})
+    steps: list[tuple[int, bool]] = []
+    below = 1
     for n, inner in reversed(pattern):
-        edge *= n
-        flags.append((edge, inner))
-    ordered = sorted(cuts)
-    steps = [
-        (above // below, next(inner for edge, inner in flags if above <= edge))
-        for below, above in itertools.pairwise(ordered)
-    ]
+        above = below * n
+        for cut in (c for c in cuts if below < c < above):
+            if cut % below == 0 and above % cut == 0:
+                steps.append((cut // below, inner))
+                below = cut
+        steps.append((above // below, inner))
+        below = above
     return tuple(reversed(steps))
 
 
