@@ -265,3 +265,12 @@ def test_gradients_of_a_block_take_few_kernels():
     members, _ = kernels_of(step, x.detach(), weights)
     assert sum("matmul" in names for names in members) == 3 + 3 + 2
     assert len(members) <= 26
+
+
+def test_equal_layers_share_their_kernels():
+    programs = []
+    for layers in (3, 8):
+        x, weights = tensors(layers, images=64)
+        programs.append(kernels_of(step, x.detach(), weights)[1])
+    few, many = programs
+    assert len(few.steps) < len(many.steps) and len(few.kernels) == len(many.kernels)
