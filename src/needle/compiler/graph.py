@@ -123,6 +123,10 @@ class Graph:
 
     def users(self) -> dict[Node, list[Node]]:
         """Return for each node the nodes that read it, once per use."""
+        return self._users
+
+    @functools.cached_property
+    def _users(self) -> dict[Node, list[Node]]:
         nodes = self.nodes()
         result: dict[Node, list[Node]] = {node: [] for node in nodes}
         for node in nodes:

@@ -19,7 +19,7 @@ from needle.compiler.lower_index import (
     through_view, zero,
 )  # fmt: skip
 from needle.compiler.lower_instruction import Instruction, Nest, Store
-from needle.compiler.primitives_base import INT64
+from needle.compiler.primitives_base import INT64, NAMES
 
 STREAMS = Node(p.Iota((1 << 20,), 0, INT64), (), (1 << 20,), INT64)
 """The numbers of all random streams, read from memory: kernels that draw from others are equal."""
@@ -120,7 +120,7 @@ class Scheduler:
             self.inner,
             tuple(self.instructions),
             tuple(self.stores),
-            tuple(n.dtype.name for n in self.parameters),
+            tuple(NAMES[n.dtype] for n in self.parameters),
         )
 
     def parameter(self, node: Node) -> int:
@@ -152,7 +152,7 @@ class Scheduler:
     def _recipe(self, point: _Point) -> _Recipe:
         node, index, guards = point
         primitive: Any = node.primitive
-        dtype, emit = node.dtype.name, self._emit
+        dtype, emit = NAMES[node.dtype], self._emit
         if self.memory.loaded(storage(node)):
             at = linear(index, node.shape, len(self.space))
             return (), lambda: self._load(storage(node), at, guards)
@@ -190,8 +190,8 @@ class Scheduler:
 
         def pick(value: int) -> int:
             filler = p.Constant(node.primitive.value, node.dtype)  # type: ignore[attr-defined]
-            other = self._emit("const", node.dtype.name, filler)
-            return self._emit("pick", node.dtype.name, None, (value, other), guards=valid)
+            other = self._emit("const", NAMES[node.dtype], filler)
+            return self._emit("pick", NAMES[node.dtype], None, (value, other), guards=valid)
 
         return needs, pick if valid else lambda value: value
 
@@ -202,13 +202,13 @@ class Scheduler:
 
         def draw(key: int) -> int:
             stream = self._load(STREAMS, zero(len(self.space)).shifted(primitive.index), ())
-            return self._emit("random", node.dtype.name, primitive.kind, (key, stream), at)
+            return self._emit("random", NAMES[node.dtype], primitive.kind, (key, stream), at)
 
         return [_Point(node.inputs[0], (), ())], draw
 
     def _reduced(self, point: _Point) -> _Recipe:
         node, index, guards = point
-        (x,), dtype = node.inputs, node.dtype.name
+        (x,), dtype = node.inputs, NAMES[node.dtype]
         primitive: Any = node.primitive
         arg = isinstance(primitive, p.ArgReduce)
         axes = (primitive.axis,) if arg else primitive.axes
@@ -248,7 +248,7 @@ class Scheduler:
     def _picked(self, point: _Point) -> _Recipe:
         """The pieces of a concatenation, each read where it lies."""
         node, index, guards = point
-        axis, dtype = node.primitive.axis, node.dtype.name  # type: ignore[attr-defined]
+        axis, dtype = node.primitive.axis, NAMES[node.dtype]  # type: ignore[attr-defined]
         needs, inside, start = [], [], 0
         for x in node.inputs:
             if x.shape[axis]:
@@ -292,7 +292,7 @@ class Scheduler:
     def _load(self, node: Node, affine: Affine, guards: tuple[Guard, ...]) -> int:
         guards = guards if node.size else ()
         number = self.parameter(node)
-        return self._emit("load", node.dtype.name, number, affine=affine, guards=guards)
+        return self._emit("load", NAMES[node.dtype], number, affine=affine, guards=guards)
 
     def divide(self, affine: Affine, divisor: int) -> int:
         """The instruction that divides an index function by a number."""
