@@ -492,3 +492,39 @@ define i64 @needle_clock() {
   %ticks = call i64 @clock()
   ret i64 %ticks
 }
+
+; What the machine and the system give: a clock (LLVM knows none for some rare CPUs: it stands still
+; there), a pause in a loop that spins, giving the core away, sleeping on a word and waking.
+declare i64 @llvm.readcyclecounter()
+declare i32 @SYSTEM.GIVE()
+declare i64 @syscall(i64, ...)
+SYSTEM.DECLARE_PAUSE
+
+define internal i64 @clock() alwaysinline {
+  %ticks = call i64 @llvm.readcyclecounter()
+  ret i64 %ticks
+}
+
+define internal void @pause() alwaysinline {
+  SYSTEM.PAUSE
+  ret void
+}
+
+define internal void @give() {
+  %ignored = call i32 @SYSTEM.GIVE()
+  ret void
+}
+
+define internal i1 @can_sleep() alwaysinline {
+  ret i1 SYSTEM.CAN_SLEEP
+}
+
+define internal void @sleep_on(ptr %bell, i64 %rings) {
+  SYSTEM.SLEEP
+  ret void
+}
+
+define internal void @wake_on(ptr %bell) {
+  SYSTEM.WAKE
+  ret void
+}

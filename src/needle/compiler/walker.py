@@ -12,6 +12,7 @@ import platform
 import re
 import sys
 from importlib import resources
+from typing import Any
 
 LINE = 16
 """Words in a line of the control block."""
@@ -56,9 +57,6 @@ Flag = enum.IntFlag("Flag", "BARRIER COMMIT")
 Attention = enum.IntFlag("Attention", "STATUS REVIEW")
 
 
-_NAMES = {"CONTROL": Control, "MAIL": Mail, "STATE": State, "PROGRAM": Word}
-
-
 def mailbox(thread: int) -> int:
     """First word of a thread's mailbox in the control block."""
     return LINE * (3 + thread)
@@ -73,59 +71,33 @@ def futex_number() -> int | None:
 
 def runtime_ir(triple: str, futex: int | None) -> str:
     """The module with `needle_run` (the caller's function) and `needle_work` (the workers')."""
+    names: dict[str, Any] = {
+        "CONTROL": Control, "MAIL": Mail, "STATE": State, "PROGRAM": Word,
+        "SYSTEM": _system(triple, futex),
+    }  # fmt: skip
     text = resources.files(__package__).joinpath("walker.ll").read_text(encoding="utf-8")
-    text = re.sub(
-        r"\b(CONTROL|MAIL|STATE|PROGRAM)\.([A-Z_]+)\b",
-        lambda match: str(int(_NAMES[match[1]][match[2]])),
-        text,
-    )
-    return "\n".join([text, _machine_functions(triple), _system_functions(triple, futex)])
+
+    def spelled(match: re.Match[str]) -> str:
+        value = names[match[1]][match[2]]
+        return value if isinstance(value, str) else str(int(value))
+
+    return re.sub(rf"\b({'|'.join(names)})\.([A-Z_]+)\b", spelled, text)
 
 
-def _machine_functions(triple: str) -> str:
-    """Clock and pause. LLVM knows no clock for some rare CPUs: it stands still there."""
+def _system(triple: str, futex: int | None) -> dict[str, str]:
+    """What differs from system to system (128 and 129: wait and wake within the process)."""
     pause = "fence acquire"
     if triple.startswith(("x86_64", "i686")):
         pause = "call void @llvm.x86.sse2.pause()"
     elif triple.startswith(("aarch64", "arm64")):
         pause = "call void @llvm.aarch64.hint(i32 1)"
     declare = pause.replace("call", "declare").replace("i32 1", "i32") if "@" in pause else ""
-    return f"""
-declare i64 @llvm.readcyclecounter()
-{declare}
-define internal i64 @clock() alwaysinline {{
-  %ticks = call i64 @llvm.readcyclecounter()
-  ret i64 %ticks
-}}
-define internal void @pause() alwaysinline {{
-  {pause}
-  ret void
-}}
-"""
-
-
-def _system_functions(triple: str, futex: int | None) -> str:
-    """Giving the core away; sleeping and waking (128 and 129: wait and wake within the process)."""
-    give = "SwitchToThread" if "windows" in triple else "sched_yield"
     call = f"%r = call i64 (i64, ...) @syscall(i64 {futex}, ptr %bell, "
-    sleep = call + "i64 128, i64 %rings, ptr null)" if futex is not None else ""
-    wake = call + "i64 129, i64 1, ptr null)" if futex is not None else ""
-    return f"""
-declare i32 @{give}()
-declare i64 @syscall(i64, ...)
-define internal void @give() {{
-  %ignored = call i32 @{give}()
-  ret void
-}}
-define internal i1 @can_sleep() alwaysinline {{
-  ret i1 {"true" if futex is not None else "false"}
-}}
-define internal void @sleep_on(ptr %bell, i64 %rings) {{
-  {sleep}
-  ret void
-}}
-define internal void @wake_on(ptr %bell) {{
-  {wake}
-  ret void
-}}
-"""
+    return {
+        "PAUSE": pause,
+        "DECLARE_PAUSE": declare,
+        "GIVE": "SwitchToThread" if "windows" in triple else "sched_yield",
+        "CAN_SLEEP": "false" if futex is None else "true",
+        "SLEEP": "" if futex is None else call + "i64 128, i64 %rings, ptr null)",
+        "WAKE": "" if futex is None else call + "i64 129, i64 1, ptr null)",
+    }
