@@ -76,6 +76,20 @@ def test_values_out_of_range_are_wrong_usage(arguments, capsys):
     assert "Error: " in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        (("--context", 8), "context"),
+        (("--data", "cifar10", "--dropout", 0.5), "dropout"),
+        (("--data", __file__, "--norm", "layer"), "norm"),
+        (("--data", __file__, "--model", "lstm", "--augment", 2), "augment"),
+    ],
+)
+def test_an_option_that_the_model_does_not_read_is_wrong_usage(arguments, name):
+    with pytest.raises(click.UsageError, match=f"--{name} is nothing that --model .* reads"):
+        parse(*arguments)
+
+
 def stored(path, **changes):
     path.write_text(json.dumps({"options": TrainConfig().options() | changes}), encoding="utf-8")
     return path

@@ -5,7 +5,8 @@ import pytest
 
 import needle as ndl
 from needle import settings
-from needle.cli.config import RECIPES
+from needle.cli.build import make_model
+from needle.cli.config import RECIPES, TrainConfig
 from needle.cli.main import main
 from needle.cli.run_folder import load_model
 from tests.cli.runs import metrics, options, outcome, resume
@@ -49,6 +50,24 @@ def test_a_text_is_learned_by_a_gpt_with_its_own_defaults(here, text):
     for name, value in RECIPES["gpt"].items():
         if f"--{name}" not in SMALL:
             assert given[name] == value, name
+
+
+@pytest.mark.parametrize(("width", "heads"), [(16, 1), (96, 3), (100, 2), (128, 4)])
+def test_a_gpt_of_any_width_has_heads_that_divide_it(width, heads):
+    model = make_model(TrainConfig(model="gpt", hidden=width), {"characters": "abc"})
+    assert model.blocks[0].heads == heads
+
+
+def test_a_refused_run_leaves_no_folder(here, text, capsys):
+    learn(text, "--model", "lstm", "--blocks", 0, "--out", "run", code=1)
+    assert "expected num_layers of at least 1, got 0" in capsys.readouterr().err
+    assert not (here / "run").exists()
+
+
+def test_a_text_that_is_not_there(here, capsys):
+    assert main(["train", "--data", "nowhere.txt"]) == 1
+    said = capsys.readouterr().err
+    assert "no such file or folder; expected digits" in said and "a file of text" in said
 
 
 def test_metrics_have_losses_and_no_accuracies(here, text, capsys):

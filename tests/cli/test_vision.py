@@ -79,6 +79,13 @@ def test_other_samples_are_refused_before_anything_is_learned(here, data, capsys
     assert "--model resnet20: expected samples (3, H, W), got (2, 3); --model mlp takes any" in text
 
 
+def test_images_with_channels_last_are_not_shifted_along_the_wrong_axes(here, capsys):
+    assert main(["train", "--augment", "2", "--epochs", "1", "--quiet"]) == 1
+    text = "--augment 2: expected images (C, H, W), got samples (8, 8, 1)"
+    assert text in capsys.readouterr().err
+    assert not (here / "runs").exists()
+
+
 def test_the_usual_models():
     assert [usual_model(name) for name in ("cifar10", "mnist", "")] == ["resnet20", "mlp", "mlp"]
     assert set(RECIPES["resnet20"]) <= set(TrainConfig().options())

@@ -18,7 +18,8 @@ from needle.training import Callback, EarlyStopping, Run
 def make_model(config: TrainConfig, about: dict[str, Any]) -> nn.Module:
     """Return the model of `--model` for what a source says about its data."""
     if config.model == "gpt":
-        heads = max(1, config.hidden // 32)
+        most = max(1, config.hidden // 32)
+        heads = next(n for n in range(most, 0, -1) if config.hidden % n == 0)
         sizes = config.context, config.blocks, config.hidden, heads
         return gpt(len(about["characters"]), *sizes, dropout=config.dropout, tied=True)
     if config.model == "lstm":

@@ -65,6 +65,15 @@ RECIPES: dict[str, dict[str, Any]] = {  # what differs from the defaults of Trai
 }  # fmt: skip
 
 
+_NOT_TEXT = {"norm", "augment"}
+UNUSED = {  # what a model does not read
+    "mlp": {"context"},
+    **{name: {"context", "hidden", "blocks", "norm", "dropout"} for name in IMAGE_MODELS},
+    "gpt": _NOT_TEXT,
+    "lstm": _NOT_TEXT | {"dropout"},
+}
+
+
 @dataclass(frozen=True)
 class TrainConfig:
     """All options of `needle train`."""
@@ -146,7 +155,10 @@ def from_command_line(context: click.Context) -> TrainConfig:
     options = stored | given
     if "model" not in options:
         options["model"] = usual_model(options.get("data", ""))
-    return TrainConfig(**RECIPES[options["model"]] | options)
+    model, unused = options["model"], sorted(UNUSED[options["model"]] & set(given))
+    if unused and is_text(options.get("data", "")) == (model in TEXT_MODELS):
+        raise click.UsageError(f"--{unused[0]} is nothing that --model {model} reads")
+    return TrainConfig(**RECIPES[model] | options)
 
 
 def usual_model(data: str) -> str:

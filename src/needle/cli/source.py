@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from needle import data
+from needle.cli.config import TEXTS
 from needle.data import Dataset, MNISTDataset, NDArrayDataset
 from needle.data.image_sets import TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS
 from needle.errors import DataError
@@ -71,8 +72,9 @@ def open_source(name: str) -> Source:
                 raise DataError(f"{paths[0]}: expected training samples, got none")
             test = partial(reader, paths[2], paths[3])
             return Source(label, train, test, classes_of(train))
-    known = ", ".join(NAMES)
-    text = f"--data {name}: expected {known}, or a folder with {', '.join(IDX_FILES)}"
+    found = "" if folder.exists() else "no such file or folder; "
+    known = f"{found}expected {', '.join((*NAMES, *TEXTS))}, a file of text"
+    text = f"--data {name}: {known}, or a folder with {', '.join(IDX_FILES)}"
     raise DataError(f"{text}, or with {', '.join(NPY_FILES)}")
 
 

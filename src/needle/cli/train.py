@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
@@ -33,6 +34,8 @@ def train(config: TrainConfig) -> Path:
         text = f"--data {config.data} is {kind}; choose --model {fix}"
         raise ArgumentError(f"--model {config.model}: {text}")
     held_out(len(source.train), config.val_fraction)
+    build.make_model(config, source.about)  # refuses what it cannot be before there is a folder
+    check_images(config, source.about)
     if config.resume is None:
         folder = run_folder.new_folder(config.out, source.name)
     else:
@@ -97,6 +100,14 @@ def split(samples: Dataset, fraction: float) -> tuple[Dataset, Dataset | None]:
     if not count:
         return samples, None
     return Subset(samples, order[count:]), Subset(samples, order[:count])
+
+
+def check_images(config: TrainConfig, about: dict[str, Any]) -> None:
+    """Raise ArgumentError where `--augment` meets samples that are not images (C, H, W)."""
+    shape = about.get("shape", ())
+    if config.augment and (len(shape) != 3 or shape[0] > min(shape[1:])):
+        text = f"expected images (C, H, W), got samples {tuple(shape)}"
+        raise ArgumentError(f"--augment {config.augment}: {text}")
 
 
 def held_out(samples: int, fraction: float) -> int:
