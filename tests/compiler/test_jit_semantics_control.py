@@ -11,6 +11,7 @@ import pytest
 import needle as ndl
 from needle import init, nn, optim, settings
 from needle.compiler import pool as pools
+from needle.compiler.memory import address, aligned
 from needle.errors import CheckError, TraceError
 from tests.compiler.compiled import count
 
@@ -64,6 +65,41 @@ def test_gradients_use_the_inputs_of_the_call(jit):
     model.weight.data = ndl.zeros(3, 2)
     y.sum().backward()
     np.testing.assert_allclose(x.grad.numpy(), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_gradients_use_the_state_before_the_call(jit, own):
+    class Fading(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.scale = ndl.Tensor(np.full(64, 8.0, "float32"), requires_grad=False)
+
+        def forward(self, x):
+            y = x * self.scale
+            self.scale = self.scale * 0.5
+            return y
+
+    model = Fading()
+    if own:  # an array that the program may write in place, or one that it copies first
+        model.scale.cached_data = aligned((64,), "float32")
+    else:
+        model.scale.cached_data = np.empty(65, "float32")[1:]
+    model.scale.cached_data[:] = 8
+    f, x = jit(model), ndl.Tensor(np.ones(64, "float32"))
+    for k in range(4):
+        f(x).sum().backward()
+        assert set(x.grad.tolist()) == {8.0 / 2**k}
+        assert set(model.scale.tolist()) == {4.0 / 2**k}
+
+
+def test_a_result_that_is_a_node_does_not_hold_state_it_does_not_need():
+    norm = nn.BatchNorm1d(64)
+    f, x = ndl.jit(norm), ndl.Tensor(np.ones((4, 64), "float32"))
+    kept = [f(x), f(x)]
+    before = address(norm.running_mean.cached_data)
+    kept.append(f(x))
+    assert address(norm.running_mean.cached_data) == before
+    assert all(y.requires_grad for y in kept)
 
 
 def test_dropout_in_the_gradient_is_that_of_the_call(jit):

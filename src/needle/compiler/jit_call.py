@@ -39,7 +39,7 @@ class Variant:
             self.executable = _vouched(self.executable, [p for _, p in trace.grads])
             outputs = enumerate(self.executable.program.outputs)
             in_place = {j for j, output in outputs if output.in_place is not None}
-        self.fetch = Fetch(trace, self.wiring.origins, state, in_place)
+        self.fetch = Fetch(trace, self.wiring, state, in_place)
         inputs = enumerate(self.wiring.graph.inputs)
         self.arrays = [node for i, node in inputs if i not in self.wiring.numbers]
         self.copied = 0
@@ -93,7 +93,10 @@ class Variant:
             raise
         for label, position in trace.prints:
             print(f"{label}{out[position]}")
-        return trace.result(call)
+        result = trace.result(call)
+        if trace.gradients:  # a result that is a node keeps the call, but no state
+            call.out = []
+        return result
 
 
 def _vouched(bound: BoundProgram, gradients: list[int | None]) -> BoundProgram:

@@ -24,7 +24,7 @@ class Call:
 
     __slots__ = ("args", "arrays", "leaves", "numbers", "out", "state", "values", "variant")
 
-    arrays: list[np.ndarray]
+    arrays: list[Any]  # those that the gradient needs, as they were before the call; or None
     numbers: Sequence[Any]
     out: list[np.ndarray]
     values: Sequence[Any]
@@ -75,8 +75,9 @@ class CompiledOp(TensorOp):
             raise GradientError(f"jit: the gradient could not be traced: {found}") from found
         program = variant.gradient_program(self.position)
         weights = np.broadcast_to(out_grad.realize_cached_data(), node.shape)
-        arrays = [*call.arrays, np.asarray(weights, order="C")]
-        parts = program.call(arrays, call.numbers)
+        now = variant.executable.arrays  # stand in for those that do not matter
+        arrays = [b if a is None else a for a, b in zip(call.arrays, now, strict=True)]
+        parts = program.call([*arrays, np.asarray(weights, order="C")], call.numbers)
         inputs = (out_grad, *node.inputs)
         return tuple(_part(GradientPart(self, i), inputs, data) for i, data in enumerate(parts))
 

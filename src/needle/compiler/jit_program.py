@@ -38,6 +38,7 @@ class Wiring:
     origins: list[Any]
     numbers: frozenset[int]
     tied: dict[int, int]
+    saved: set[int]  # inputs that gradients of the results need
 
 
 def wire(trace: Trace, outputs: Sequence[Node], tied: dict[int, Node]) -> Wiring:
@@ -83,7 +84,8 @@ def wire(trace: Trace, outputs: Sequence[Node], tied: dict[int, Node]) -> Wiring
     numbers = frozenset(i for i, origin in enumerate(origins) if isinstance(origin, NumberOrigin))
     places = {node: i for i, node in enumerate(inputs)}
     ties = {j: places[new[node]] for j, node in tied.items() if new[node] in places}
-    return Wiring(graph, origins, numbers, ties)
+    saved = {places[new[node]] for node in topological(later) if new.get(node) in places}
+    return Wiring(graph, origins, numbers, ties, saved)
 
 
 def _pattern(array: np.ndarray) -> Node | None:
@@ -130,7 +132,7 @@ class Fetch:
     that is written in place stands in another array than before.
     """
 
-    def __init__(self, trace: Trace, origins: list[Any], state: State, in_place: set[int]) -> None:
+    def __init__(self, trace: Trace, wiring: Wiring, state: State, in_place: set[int]) -> None:
         self.names: dict[str, Any] = {
             "grad": grad_array, "draw": _draw, "Tensor": Tensor, "copyto": np.copyto,
             "refs": sys.getrefcount, "array_equal": np.array_equal,
@@ -142,15 +144,22 @@ class Fetch:
         parameters = "leaves, tensors, targets, foreign"
         self.run = self._compile(
             f"run({parameters}, call, key, kept, take, run)",
-            [unpack, *self._run_lines(origins)],
+            [unpack, *self._run_lines(wiring)],
         )
         lines = self._apply_lines()
         head = f"apply({parameters}, call, out, moved)"
         self.apply = self._compile(head, [unpack, *lines]) if lines else None
 
-    def _run_lines(self, origins: list[Any]) -> list[str]:
+    def _run_lines(self, wiring: Wiring) -> list[str]:
+        origins = wiring.origins
         numbers = "".join(f"v{o.position}, " for o in origins if isinstance(o, NumberOrigin))
-        arrays = [o for o in origins if not isinstance(o, NumberOrigin)]
+        arrays = [o for i, o in enumerate(origins) if i not in wiring.numbers]
+        kept = [i in wiring.saved for i in range(len(origins)) if i not in wiring.numbers]
+        # as they were given: the program may write into a copy of its own
+        saved = [
+            "None" if not k else f"a{i}" if isinstance(o, Draw) else self._array(o)
+            for i, (o, k) in enumerate(zip(arrays, kept, strict=True))
+        ]
         before = "".join(f"a{i}, " for i in range(len(arrays)))
         values = "".join(f"v{i}, " for i in range(len(self.trace.recorder.values)))
         return [
@@ -161,7 +170,7 @@ class Fetch:
             # each array has one reference from here, in a variable, while the program runs
             *[self._bind_line(i, origin) for i, origin in enumerate(arrays)],
             f"call.values, call.numbers = ({values}), ({numbers})",
-            "call.arrays = kept.copy()" if self.trace.gradients else "pass",
+            f"call.arrays = [{', '.join(saved)}]" if wiring.saved else "pass",
             "return run(call.numbers)",
         ]
 
