@@ -186,27 +186,29 @@ def _multiple_of_four(affine: Affine, vector: int | None) -> bool:
 
 
 def _checked(place: Place, i: Instruction, index: Value) -> Value:
-    """An index made safe; the first bad one sets the status word to its site."""
-    b = place.b
-    attribute: Any = i.attribute
-    site, size = attribute
-    index = emit_numpy.cast(b, index, "int64")
-    bad = b.compare("ge", b.bitcast(index, "uint64"), size)
+    """An index made safe, in those lanes that take part."""
     active = place.active(i.guards)
     if isinstance(active, int):
         active = place.tail()
-    counted = bad
-    if isinstance(active, Value) and (index.width > 1 or place.mask is None):
-        active = active if index.width > 1 or active.width == 1 else None
-        counted = bad if active is None else b.and_(bad, active)
+    if index.width == 1 and (place.mask is not None or (active and active.width > 1)):
+        active = None
+    index = emit_numpy.cast(place.b, index, "int64")
+    return checked(place.task, index, i.attribute, active)
+
+
+def checked(task: Task, index: Value, where: tuple[int, int], active: Value | None = None) -> Value:
+    """An index made safe; a bad one sets the status word to its site. `where`: site and size."""
+    b, (site, size) = task.b, where
+    bad = b.compare("ge", b.bitcast(index, "uint64"), size)
+    counted = bad if active is None else b.and_(bad, active)
 
     def report() -> None:
-        assert place.task.status is not None
+        assert task.status is not None
         # Some bad index, not the first: adding a select and a reduction is cheaper than a loop.
         wrong = b.select(counted, index, 0) if index.width > 1 else index
-        b.store(b.const(site + 1, "int64"), place.task.status, 0)
+        b.store(b.const(site + 1, "int64"), task.status, 0)
         one = b.reduce(lambda x, y: b.select(b.compare("ne", x, 0), x, y), wrong)
-        b.store(one, place.task.status, 1)
+        b.store(one, task.status, 1)
 
     b.branch(b.any(counted), report)
     return b.select(bad, 0, index)

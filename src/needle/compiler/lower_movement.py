@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from needle.compiler import emit_numpy
 from needle.compiler.emit_values import Value
 from needle.compiler.graph import Node
+from needle.compiler.lower_elementwise import checked
 from needle.compiler.lower_work import Cost, Task, Work
 from needle.compiler.target import ITEM_BYTES, Target
 
@@ -111,26 +112,12 @@ class ScatterWork(_Columns):
             b.store(b.zeros(self.dtype, self.width), result, at, mask)
         with b.loop(0, self.rows) as rows:
             row = emit_numpy.cast(b, b.load(index, rows.index, self.index_dtype), "int64")
-            row = checked(task, row, self.size, self.site)
+            row = checked(task, row, (self.site, self.size))
             at = source + rows.index * self.columns
             term = b.load(updates, at, self.dtype, self.width, mask)
             at = target + row * self.columns
             total = b.load(result, at, self.dtype, self.width, mask) + term
             b.store(total, result, at, mask)
-
-
-def checked(task: Task, index: Value, size: int, site: int) -> Value:
-    """A scalar index made safe; a bad one sets the status word to its site."""
-    b, status = task.b, task.status
-    bad = b.compare("ge", b.bitcast(index, "uint64"), size)
-
-    def report() -> None:
-        assert status is not None
-        b.store(b.const(site + 1, "int64"), status, 0)
-        b.store(index, status, 1)
-
-    b.branch(bad, report)
-    return b.select(bad, 0, index)
 
 
 def _matrices(node: Node, axis: int, target: Target) -> tuple[int, int, int, str]:
