@@ -199,6 +199,21 @@ def test_raw_arrays_in_an_optimizers_dict_are_state(jit):
     assert again == steps == 3 and type(v) is np.ndarray and count(step) == 1
 
 
+def test_a_slot_with_a_parameter_that_gets_a_tensor_holds_a_tensor(jit):
+    model = nn.Module()
+    model.w = nn.Parameter(init.ones(64))
+    model.w.cached_data = aligned((64,), "float32")  # which could be written in place
+    model.w.cached_data[:] = 8
+
+    def halve():
+        model.w = model.w.data * 0.5
+
+    f = jit(halve)
+    for k in range(3):
+        f()
+        assert type(model.w) is ndl.Tensor and set(model.w.tolist()) == {4 / 2**k}
+
+
 def test_two_slots_with_one_array_are_two_inputs(jit):
     class Two(nn.Module):
         def __init__(self):

@@ -149,7 +149,7 @@ def _slot(tracer: StepTracer, number: int, key: Any, old: Any, new: Any) -> None
     holder = tracer.state.holders[number]
     if isinstance(old, Tensor) and isinstance(new, Tensor):
         tied = tracer.before.get(id(old), (None, None))[1]
-        _write_slot(tracer, number, key, new, tied)
+        _write_slot(tracer, number, key, new, tied if type(old) is Tensor else None)
     elif isinstance(old, np.ndarray) and isinstance(new, TracedArray | np.ndarray):
         _write_slot(tracer, number, key, new, tracer.holders[number, key].first)
     elif (number, key) in tracer.lifted and isinstance(new, TracedNumber | int | float | np.number):
