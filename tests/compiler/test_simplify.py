@@ -70,6 +70,16 @@ def drawn(fn, value):
     return g.compare(fn, uniform(), full(value, uniform()))
 
 
+def hot_by_row(i, n):
+    index = bc(g.reshape(i, (2, 2, 1)), 2, 2, n)
+    return g.cast(g.compare("eq", index, bc(g.iota((n,), 0, "int64"), 2, 2, n)), "float32")
+
+
+def rows_and_columns(i, n):
+    """One-hot columns: they count along the other axis."""
+    return bc(i, n, 4), bc(g.reshape(g.iota((n,), 0, "int64"), (n, 1)), n, 4)
+
+
 def not_a_softmax(x, y, **_):
     logs = g.unary("log", total(g.unary("exp", y), 1))
     return g.unary("exp", g.sub(x, column(logs, 3)))
@@ -406,6 +416,16 @@ CASES = {
         (
             lambda x, i, **_: g.matmul(hot(i, 5), x, transpose_a=True),
             "scatteradd[0, 5] x (cast[int32] (min (max i -1) 5))",
+        ),
+        (  # as `init.one_hot` traces: indices of two axes, one row of counts
+            lambda x, i, **_: g.matmul(g.reshape(hot_by_row(i, 4), (4, 4)), x),
+            "gather[0] x (cast[int32] (min (max i -1) 4))",
+        ),
+        (
+            lambda x, i, **_: g.matmul(
+                g.cast(g.compare("eq", *rows_and_columns(i, 4)), "float32"), x
+            ),
+            "matmul[NN] (cast[float32] (eq (bc i) (bc (rs iota)))) x",
         ),
     ],
 }  # fmt: skip

@@ -80,14 +80,16 @@ def sum_of_matmuls(p: Reduce, node: Node, make: Rewriter) -> Node | None:
     return make(x.primitive, *joined)
 
 
-def _one_hot_parts(node: Node) -> tuple[Node, Node] | None:
-    """Return index and count where `node` compares indices with 0, 1, ... along its last axis."""
+def _one_hot_index(node: Node) -> Node | None:
+    """Return the indices where `node` compares them with 0, 1, ... along its last axis."""
     last = len(node.shape) - 1
     for index, count in (node.inputs, node.inputs[::-1]):
-        is_count = isinstance(count.primitive, Iota) and count.primitive.axis == last
+        row = under(count, Broadcast)
+        counter, whole = row.primitive, row.shape[-1:] == node.shape[-1:]
+        is_count = isinstance(counter, Iota) and whole and counter.axis == len(row.shape) - 1
         is_index = index.dtype.kind in "iu" and isinstance(index.primitive, Broadcast)
         if is_count and is_index and stretched_axes(index) == (last,):
-            return index.inputs[0], count
+            return index.inputs[0]
     return None
 
 
@@ -96,10 +98,10 @@ def one_hot_in_32_bits(p: Compare, node: Node, make: Rewriter) -> Node | None:
 
     As wide as float32, so that a comparison fills no more vectors than what it selects from.
     """
-    parts = _one_hot_parts(node) if p.fn in ("eq", "ne") else None
-    if parts is None or node.inputs[0].dtype.itemsize < 8 or node.shape[-1] >= 2**31 - 1:
+    index = _one_hot_index(node) if p.fn in ("eq", "ne") else None
+    if index is None or node.inputs[0].dtype.itemsize < 8 or node.shape[-1] >= 2**31 - 1:
         return None
-    index, inner = parts[0], under(parts[0], Reshape)
+    inner = under(index, Reshape)
     if not (isinstance(inner.primitive, Cast) and inner.inputs[0].dtype in SMALL_INTEGERS):
         if index.dtype.kind == "i":
             index = make.binary("max", index, make.full(-1, index))
@@ -108,14 +110,13 @@ def one_hot_in_32_bits(p: Compare, node: Node, make: Rewriter) -> Node | None:
     return make(p, narrow, make(Iota(node.shape, len(node.shape) - 1, INT32)))
 
 
-def one_hot_index(node: Node, make: Rewriter) -> Node | None:
-    """Return the indices where `node` is a one-hot array over its last axis, else None."""
-    if isinstance(node.primitive, Cast):
-        node = node.inputs[0]
-    if not isinstance(node.primitive, Compare) or node.primitive.fn != "eq":
+def one_hot_rows(node: Node, make: Rewriter) -> Node | None:
+    """Return the index of each row where `node` is a matrix of one-hot rows, else None."""
+    hot = under(node, Cast, Reshape)
+    if not isinstance(hot.primitive, Compare) or hot.primitive.fn != "eq":
         return None
-    parts = _one_hot_parts(node)
-    return make.reshape(parts[0], node.shape[:-1]) if parts else None
+    index = _one_hot_index(hot) if hot.shape[-1:] == node.shape[-1:] else None
+    return None if index is None else make.reshape(index, node.shape[:-1])
 
 
 def one_hot_matmul(p: MatMul, node: Node, make: Rewriter) -> Node | None:
@@ -127,7 +128,7 @@ def one_hot_matmul(p: MatMul, node: Node, make: Rewriter) -> Node | None:
     hot, x = node.inputs
     if len(node.shape) != 2 or p.transpose_b:
         return None
-    index = one_hot_index(hot, make)
+    index = one_hot_rows(hot, make)
     if index is None:
         return None
     if p.transpose_a:
