@@ -151,12 +151,11 @@ class JitFunction:
         state = self._state
         if state is None or not state.holds():
             state = self._state = discover(self.function, signature.objects(parts))
-        ids = [*map(id, leaves)]
-        known, shared = state.index, None
-        if (len(ids) > 1 and len(ids) != len(set(ids))) or not known.keys().isdisjoint(ids):
-            ids = [id(x) for x in leaves if isinstance(x, _ARRAYS)]  # floats may be one object
-            places = [(known.get(x), ids.index(x)) for x in ids]
-            shared = tuple(places) if places != [(None, i) for i in range(len(ids))] else None
+        ids, known, shared = {*map(id, leaves)}, state.index, None
+        if len(ids) != len(leaves) or not known.keys().isdisjoint(ids):
+            arrays = [id(x) for x in leaves if isinstance(x, _ARRAYS)]  # floats may be one object
+            places = [(known.get(x), arrays.index(x)) for x in arrays]
+            shared = tuple(places) if places != [(None, i) for i in range(len(arrays))] else None
         return leaves, (parts, shared, mode.grad_enabled), state
 
     def _named(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, tuple[Any, ...]]:

@@ -199,7 +199,7 @@ class Fetch:
 
     def _release_lines(self) -> list[str]:
         """Let the reference count of an array tell who sees it, also through a Tensor."""
-        lines = ["held = []"]
+        lines = ["held = []"] if any(p in self.trace.tied for *_, p in self.trace.slots) else []
         for owner, _ in self.trace.grads:
             x = self.owner(owner)
             lines.append(f"if type({x}._grad) is Tensor: {x}._grad = {x}._grad._data")
