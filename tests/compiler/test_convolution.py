@@ -132,6 +132,12 @@ def test_values_of_integers():
         np.testing.assert_array_equal(c, e)
 
 
+def test_threads_share_the_gradient_of_a_batch_that_has_no_parts():
+    case = (31, 8, 8, 16, (3, 3), 16, (1, 1), (1, 1), (1, 1))
+    program = compile_graph(simplify(convolution(case, "float32")[0]))
+    assert all(step.blocks >= 4 for step in program.steps)
+
+
 @pytest.mark.parametrize("threads", [2, 3])
 @pytest.mark.parametrize("name", ["3x3", "small images", "large"])
 def test_any_number_of_threads_gives_the_same_bits(name, threads):

@@ -242,7 +242,9 @@ def plan_window(
 ) -> WindowPlan:
     """Choose bands, tiles and blocks."""
     g, chunk = geometry, geometry.channels
-    while transposed and parts * (g.channels // chunk) < 16 and chunk % 32 == 0:
+    while transposed and parts * (g.channels // chunk) < (16 if chunk % 32 == 0 else 4):
+        if chunk % 8:
+            break
         chunk //= 2
     before, padded = g.low, g.padded
     if g.spread != (1, 1):
