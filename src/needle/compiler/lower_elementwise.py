@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from needle.compiler import emit_numpy, lower_random
-from needle.compiler.emit import Builder, Mask
+from needle.compiler.emit import Builder
+from needle.compiler.emit_memory import Mask
 from needle.compiler.emit_values import Value
 from needle.compiler.lower_index import Affine, Guard
 from needle.compiler.lower_instruction import Instruction, Store

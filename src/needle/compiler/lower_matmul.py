@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from needle.compiler.emit import Builder, Mask
+from needle.compiler.emit import Builder
+from needle.compiler.emit_memory import Mask
 from needle.compiler.emit_values import Value
 from needle.compiler.fuse_rules import Pattern, refined, shapes_of
 from needle.compiler.graph import Node

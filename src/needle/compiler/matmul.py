@@ -21,7 +21,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from needle.compiler.emit import Builder, Mask
+from needle.compiler.emit import Builder
+from needle.compiler.emit_memory import Mask
 from needle.compiler.emit_values import Value
 from needle.compiler.target import ITEM_BYTES, Target
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from needle.compiler.emit import Builder, Mask
+from needle.compiler.emit import Builder
+from needle.compiler.emit_memory import Mask
 from needle.compiler.emit_values import Value
 from needle.compiler.matmul import Epilogue, MatMulPlan
 

@@ -81,12 +81,15 @@ def compile_graph(
     arena = plan_memory.allocate(lowered, barriers, places)
     steps = _steps(kernels, lowered, barriers, places, set(in_place))
     if records is not None:
-        for one in lowered:
-            parameters = tuple(n for n in one.parameters if n is not STREAMS)
-            records.append(StepNodes(one.members, parameters, one.writes, places))
+        records += [_record(one, places) for one in lowered]
     header, functions = kernels.finish()
     constants, sites = _constants(graph, lowered), tuple(kernels.sites)
     return Program(functions, steps, inputs, outputs, constants, arena, header, sites)
+
+
+def _record(one: Lowered, places: Mapping[Node, Buffer]) -> StepNodes:
+    parameters = tuple(n for n in one.parameters if n is not STREAMS)
+    return StepNodes(one.members, parameters, one.writes, places)
 
 
 def _place_outputs(
