@@ -249,3 +249,15 @@ def test_partial_results_are_added_by_whoever_finishes_last(shape, rng, monkeypa
         for got, first in zip(result, results[0], strict=True):
             np.testing.assert_array_equal(got, first)
     np.testing.assert_allclose(results[0][1], interpret(graph, [array], wide=True)[1], rtol=1e-5)
+
+
+@pytest.mark.parametrize("rows", [64, 67, 130])
+@pytest.mark.parametrize("columns", [1, 3, 16, 40])
+def test_columns_are_reduced_by_several_rows_at_once(rows, columns, rng):
+    x = g.input_node(0, "x", (2, rows, columns), "float32")
+    graph = g.Graph((x,), (g.reduce("max", x, (1,)), g.arg_reduce("argmin", x, 1),
+                           g.reduce("sum", g.mul(x, x), (1,))))  # fmt: skip
+    array = rng.integers(-9, 9, x.shape).astype(F4)
+    array[1, rows - 1, 0] = np.nan
+    for got, expected in zip(run_compiled(graph, [array]), interpret(graph, [array]), strict=True):
+        np.testing.assert_array_equal(got, expected)
