@@ -243,6 +243,6 @@ def test_tall_matrices_are_multiplied_in_parts():
 
 
 def test_the_next_tile_is_on_its_way_where_it_fits_the_nearest_cache():
-    for k, expected in ((128, True), (1000, False)):
-        plan = plan_matmul(named("skylake-avx512"), 128, 32, k, "float32", batch=64)
+    for k, batch, expected in ((128, 64, True), (1000, 64, False), (128, 1, False)):
+        plan = plan_matmul(named("skylake-avx512"), 128, 32, k, "float32", batch=batch)
         assert ("@llvm.prefetch" in module_of(plan, named("skylake-avx512"), None)) == expected
