@@ -138,6 +138,20 @@ def test_a_tensor_beyond_its_storage_is_refused(tmp_path, form, changes):
         read(tmp_path, form(tensor(**changes), FOUR))
 
 
+def test_a_small_file_does_not_fill_the_memory(tmp_path):
+    """Tensors may share storage, but not without end: each becomes an array of its own."""
+    n = 1 << 16
+
+    def entries(count):
+        return b"".join(tensor(size=(n,), count=n, name=f"w{i}")[4:-2] for i in range(count))
+
+    storages = {"0": bytes(4 * n)}
+    shared = in_zip(b"\x80\x02}(" + entries(24) + b"u.", storages)
+    assert len(read(tmp_path, shared)) == 24
+    with pytest.raises(DataError, match=r"w\d+: tensors that share memory, over 64 times the file"):
+        read(tmp_path, in_zip(b"\x80\x02}(" + entries(300) + b"u.", storages))
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_what_a_file_sets_on_its_dictionaries_is_dropped(tmp_path, form):
     data = tensor().replace(b"}(", b"ccollections\nOrderedDict\n)R(", 1)[:-1] + b"}Vitems\nK\x01sb."

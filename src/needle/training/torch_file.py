@@ -32,6 +32,7 @@ SAFETENSORS = {
     "F64": "f8", "F32": "f4", "F16": "f2", "BF16": BFLOAT16, "I64": "i8", "I32": "i4", "I16": "i2",
     "I8": "i1", "U8": "u1", "BOOL": "b1",
 }  # fmt: skip
+MOST_SHARED = 64  # tensors may share storage, as layers do; a small file may not fill the memory
 STATE_KEYS = ("state_dict", "model_state_dict", "model", "net")
 
 
@@ -48,9 +49,9 @@ def read_weights(path: str | os.PathLike[str], key: str | None = None) -> dict[s
     data = Path(path).read_bytes()
     try:
         if data.startswith(ZIP_MAGIC):
-            return named_arrays(*read_zip(data), key)
+            return named_arrays(*read_zip(data), key, MOST_SHARED * len(data))
         if data.startswith(OLD_MAGIC):
-            return named_arrays(*read_old(data), key)
+            return named_arrays(*read_old(data), key, MOST_SHARED * len(data))
         return read_safetensors(data)
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
@@ -153,8 +154,11 @@ class StorageType(NamedTuple):
     dtype: str
 
 
-def named_arrays(content: Any, read: Reader, key: str | None) -> dict[str, np.ndarray]:
-    """Return the tensors in a dictionary of the file, or in the one under `key` in it."""
+def named_arrays(content: Any, read: Reader, key: str | None, most: int) -> dict[str, np.ndarray]:
+    """Return the tensors in a dictionary of the file, or in the one under `key` in it.
+
+    Raises: DataError where there are none, or of more than `most` bytes.
+    """
     held = content if isinstance(content, dict) else {}
     tensors = tensors_of(held) if key is None else {}
     for name in STATE_KEYS if key is None else (key,):
@@ -162,7 +166,13 @@ def named_arrays(content: Any, read: Reader, key: str | None) -> dict[str, np.nd
     if not tensors:
         wanted = "no dictionary of weights" if key is None else f"no weights under {key!r}"
         raise DataError(f"holds {wanted}, but {type(content).__name__} {list(held)!r:.200}")
-    return {str(name): as_array(str(name), tensor, read) for name, tensor in tensors.items()}
+    arrays: dict[str, np.ndarray] = {}
+    for name, tensor in tensors.items():
+        array = arrays[str(name)] = as_array(str(name), tensor, read)
+        most -= array.nbytes
+        if most < 0:
+            raise DataError(f"{name}: tensors that share memory, over {MOST_SHARED} times the file")
+    return arrays
 
 
 def tensors_of(value: Any) -> dict[Any, PickledTensor]:
