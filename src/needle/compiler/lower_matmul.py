@@ -89,14 +89,14 @@ class EpilogueWork:
                 row = before
             return place.at(0, row, mask)
 
+        loads = [i for i in self.nest.instructions if i.op == "load" and i.affine is not None]
+        by_row = [i for i in loads if any(i.affine.coefs[:last]) and not i.affine.dynamic]  # type: ignore[union-attr]
+
         def ahead(row: Value, column: Value) -> None:
             place = at(row, column, None)
-            for i in self.nest.instructions:
-                if i.op != "load" or i.affine is None or i.affine.dynamic:
-                    continue
-                if any(i.affine.coefs[:last]):
-                    pointer = task.pointers[i.attribute]
-                    task.b.prefetch(pointer, place.first(i.affine), i.dtype)
+            for i in by_row:
+                assert i.affine is not None
+                task.b.prefetch(task.pointers[i.attribute], place.first(i.affine), i.dtype)
 
         def finish(b: Builder, row: Value, column: Value, value: Value, mask: Mask) -> None:
             place = at(row, column, mask)
@@ -105,7 +105,7 @@ class EpilogueWork:
             for store in self.nest.stores:
                 place.store(store)
 
-        return None, finish, ahead
+        return None, finish, ahead if by_row else None
 
 
 @dataclass(frozen=True)
@@ -140,9 +140,9 @@ class MatMulWork(Work):
 
     def write(self, task: Task) -> None:
         """Write the body."""
-        c, finish, _ = self.epilogue.writer(task, self.plan.lanes)
+        c, finish, ahead = self.epilogue.writer(task, self.plan.lanes)
         b, (a, right, *_), _, begin, end, scratch = task
-        emit_matmul(b, self.plan, a, right, begin, end, scratch, c=c, epilogue=finish)
+        emit_matmul(b, self.plan, a, right, begin, end, scratch, c=c, epilogue=finish, ahead=ahead)
 
 
 def plan_of(node: Node, target: Target) -> MatMulPlan:

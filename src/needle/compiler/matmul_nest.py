@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from needle.compiler.emit import Builder
 from needle.compiler.emit_values import Value, is_float
@@ -27,6 +27,7 @@ def emit_matmul(
     *,
     c: Value | None = None,
     epilogue: Epilogue | None = None,
+    ahead: Callable[[Value, Value], None] | None = None,
 ) -> None:
     """Write the code that computes blocks ``begin..end`` of ``a @ right``.
 
@@ -40,7 +41,7 @@ def emit_matmul(
         offset = [b.index(batch) * size for size in (plan.m * plan.k, plan.k * plan.n)]
         nest = Nest(
             b, plan, b.address(a, offset[0], plan.dtype), b.address(right, offset[1], plan.dtype),
-            c, packed, stage, b.index(batch) * plan.m, epilogue,
+            c, packed, stage, b.index(batch) * plan.m, epilogue, ahead,
         )  # fmt: skip
         _blocks(nest, first, last)
 
@@ -132,6 +133,7 @@ def _tile(
         row = row - (tile - plan.tall_tiles)
     kept = place * (plan.height * plan.panel_columns) if plan.k_blocks > 1 else b.index(0)
     stage = b.address(nest.stage, kept, plan.dtype)
+    _fetch_rows(nest, panel, row, height)
     first = _first_sums(nest, panel, stage, height, k0)
     sums = _accumulate(nest, panel, row, height, k0, terms, first)
     if plan.k_blocks == 1 and nest.epilogue is None:
@@ -144,6 +146,16 @@ def _tile(
     else:
         finished = b.compare("ge", k0 + terms, plan.k)
         b.branch(finished, lambda: _finish_rows(nest, panel, row, height, stage))
+
+
+def _fetch_rows(nest: Nest, panel: Panel, row: Value, height: int) -> None:
+    """Ask for what the epilogue will read, while the products are summed."""
+    b, plan = nest.b, nest.plan
+    if nest.ahead is None or plan.k_blocks > 1:
+        return
+    with b.loop(0, height) as loop:
+        for j in range(panel.vectors):
+            nest.ahead(row + loop.index + nest.first_row, panel.column + j * plan.lanes)
 
 
 def _first_sums(nest: Nest, panel: Panel, stage: Value, height: int, k0: Value) -> list[Value]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from needle.compiler.emit import Builder
@@ -38,6 +39,7 @@ class Nest:
     stage: Value
     first_row: Index  # of this matrix, counted through the batch
     epilogue: Epilogue | None
+    ahead: Callable[[Value, Value], None] | None  # asks for what the epilogue reads at an element
 
 
 def pack_panel(nest: Nest, panel: Panel, k0: Value, terms: Value) -> None:
