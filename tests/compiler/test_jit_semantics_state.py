@@ -167,6 +167,29 @@ def test_running_estimates_and_moments_hold_the_new_values(jit):
     assert count(step) == 1
 
 
+def test_a_tuple_of_tensors_is_rebound_as_a_whole(jit):
+    """The (h, c) of an LSTM that a module keeps; whoever holds the old one keeps its values."""
+    model = nn.Module()
+    model.state = init.ones(2), init.zeros(2)
+
+    @jit
+    def step(x):
+        h, c = model.state
+        c = (c + x * h).data
+        model.state = (h + c).data, c
+
+    step(np.float32([1, 2]))
+    before = model.state
+    assert [t.tolist() for t in before] == [[2, 3], [1, 2]]
+    step(np.float32([1, 2]))
+    assert [t.tolist() for t in model.state] == [[5, 11], [3, 8]]
+    assert [t.tolist() for t in before] == [[2, 3], [1, 2]]
+    model.state = init.zeros(2), init.zeros(2)
+    step(np.float32([1, 2]))
+    assert [t.tolist() for t in model.state] == [[0, 0], [0, 0]]
+    assert count(step) == 1
+
+
 def test_raw_arrays_in_an_optimizers_dict_are_state(jit):
     class Momentum:
         def __init__(self, params):

@@ -157,6 +157,8 @@ def _slot(tracer: StepTracer, number: int, key: Any, old: Any, new: Any) -> None
     elif old is None and _is_array_like(new):
         tracer.trace.made_inside.append(holder.slot(key))
         _write_slot(tracer, number, key, new, None)
+    elif isinstance(old, tuple) and _is_array_like(old) and _is_array_like(new):
+        _write_slot(tracer, number, key, new, None)  # such as an LSTM's (h, c)
     elif not _equal(old, new):
         _refuse(holder, key, old, new)
 
