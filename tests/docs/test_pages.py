@@ -102,3 +102,10 @@ def test_each_row_for_pytorch_has_code_and_each_stored_case_a_use():
     assert all("assert" in text for text in sections.values())
     stored = {name.partition("/")[0] for name in file("pytorch")}
     assert stored == set(re.findall(r'pytorch\("(\w+)"\)', page))
+
+
+def test_the_program_in_the_readme_prints_what_the_page_says(capsys):
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    program, shown = re.findall(r"```python\n(.*?)```\s+It prints `(.*?)`", text, re.DOTALL)[0]
+    exec(program, {})
+    assert capsys.readouterr().out.strip() == shown
