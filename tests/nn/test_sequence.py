@@ -173,6 +173,12 @@ def test_causal_attention_does_not_see_what_comes_later():
     assert np.abs((changed - y).numpy()[:, 4:]).min() > 0
 
 
+@pytest.mark.parametrize("make", [lambda: nn.Transformer(6, 8, 1, num_head=2, dim_head=3),
+                                  lambda: nn.LSTM(6, 6), lambda: nn.RNN(6, 6)])  # fmt: skip
+def test_no_sequences_give_no_results(make):
+    assert make()(ndl.zeros(3, 0, 6))[0].shape == (3, 0, 6)
+
+
 def test_batch_first_is_the_transpose():
     np.random.seed(0)
     module = nn.Transformer(4, 5, 1, num_head=2, dim_head=3, dtype="float64")

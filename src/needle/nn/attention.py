@@ -120,7 +120,7 @@ class AttentionLayer(Module):
             self._heads(self.k_projection(self.prenorm_k(k))),
             self._heads(self.v_projection(self.prenorm_v(v))),
         )
-        joined = ops.transpose(heads, (1, 2)).reshape((*q.shape[:2], -1))
+        joined = ops.transpose(heads, (1, 2)).reshape((*q.shape[:2], self.num_head * self.dim_head))
         return self.out_projection(joined)
 
     def _heads(self, x: Tensor) -> Tensor:
