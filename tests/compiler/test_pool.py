@@ -263,6 +263,19 @@ def test_a_program_that_waits_drops_to_one_thread_and_tries_again():
     assert waits[-1] == pytest.approx(1.0, abs=0.02)
 
 
+def test_a_long_program_tries_again_as_soon_as_a_short_one():
+    counters = Counters()
+    counters.policy.start(2, 1000.0)  # a tick is a millisecond
+    assert counters.run(0.0, each=60, share=0.9, calls=1) == 1
+    assert counters.words[Word.CALL_LIMIT] == 3  # 180 ms: the first whole call after 125 ms
+    assert counters.run(0.18, each=60, share=0, calls=3) == 2
+    assert counters.words[Word.CALL_LIMIT] == policy.REVIEW_CALLS
+    short = Counters()
+    short.policy.start(2, 1000.0)
+    assert short.run(0.0, each=1, share=0.9) == 1
+    assert short.words[Word.CALL_LIMIT] == policy.REVIEW_CALLS
+
+
 def test_it_goes_back_at_once_where_one_thread_is_slower():
     counters = Counters()
     assert counters.run(0.0, each=1000, share=0.4) == 1

@@ -74,20 +74,24 @@ class ThreadPolicy:
             drops = waits and (each > self._alone or now >= self._measured + RETRY[1])
             if drops:
                 self._together, self._dropped = each, now
-            self._set(1 if drops else self._most)
+            self._set(1 if drops else self._most, each)
             return
         self._alone, self._measured = each, now
         over = now >= self._dropped + self._retry
         if over:
             self._retry = min(2 * self._retry, RETRY[1])
-        self._set(self._most if over or each > self._together else 1)
+        self._set(self._most if over or each > self._together else 1, each)
 
-    def _set(self, threads: int) -> None:
+    def _set(self, threads: int, each: float = 0.0) -> None:
+        """Run on `threads` threads until the next look; a call took `each` ticks."""
         for word in (Word.CALLS, Word.WAITED, Word.ELAPSED):
             self._words[word] = 0
         self._words[Word.THREADS] = threads
         self._words[Word.SHORT] = int(SHORT * self._rate)
-        self._words[Word.CALL_LIMIT] = REVIEW_CALLS if self._most > 1 else NEVER
+        calls = REVIEW_CALLS if self._most > 1 else NEVER
+        if threads < self._most and each:  # 20 long calls would last longer than the retry
+            calls = min(calls, 1 + int(self._retry * self._rate / each))
+        self._words[Word.CALL_LIMIT] = calls
         wait = REVIEW_WAIT * self._rate if threads > 1 else 0
         self._words[Word.WAIT_LIMIT] = int(wait) or NEVER
 
