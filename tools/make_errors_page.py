@@ -42,6 +42,10 @@ BUILT_IN = """\
 
 Raised where Python or NumPy would: the arrays inside a compiled function answer as ndarrays do, and
 a base class says which method to define.
+
+**Cure.** Do what you would with an ndarray, on the line that the traceback shows
+(`ndl.disable_jit()` runs it eagerly); give your subclass the method that the message names. A
+damaged entry of the cache is compiled again by itself; `pip install -U llvmlite` updates llvmlite.
 """
 
 
@@ -181,7 +185,7 @@ def page() -> str:
         lines += section(kind, [m for m in found if m.kind == kind.__name__])
     rest = sorted({m.kind for m in found} - {kind.__name__ for kind in own})
     lines += [BUILT_IN]
-    lines += table([m for m in found if m.kind in rest], "", with_kind=True)
+    lines += table([m for m in found if m.kind in rest], "as above", with_kind=True)
     return "\n".join(lines).rstrip() + "\n"
 
 

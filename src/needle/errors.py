@@ -9,7 +9,11 @@ from __future__ import annotations
 
 
 class NeedleError(Exception):
-    """Base of all errors that needle raises; `text` is the message without the module path."""
+    """Base of all errors that needle raises; `text` is the message without the module path.
+
+    Itself it says that a native program could not be made or called, which is a bug of needle: run
+    the function under `ndl.disable_jit()`, and report it.
+    """
 
     def __init__(self, text: str = "") -> None:
         super().__init__(text)
