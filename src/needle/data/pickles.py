@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import pickle
-import pickletools
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -62,6 +61,8 @@ def read_pickle(
 
 def _check_memo(file: io.BytesIO) -> None:
     """Refuse a memo index beyond the file's size: Python would make a list as long as that."""
+    import pickletools
+
     start, size = file.tell(), len(file.getbuffer())
     for opcode, argument, _ in pickletools.genops(file):
         if opcode.name in ("PUT", "LONG_BINPUT") and int(argument or 0) > size:
