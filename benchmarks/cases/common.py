@@ -19,18 +19,25 @@ class OnData:
         return self.step(*self.arguments)
 
 
-def needle_step(system: str, model: Any, opt: Any, loss_of: Callable[..., Any]) -> Any:
-    """Return a training step of needle, compiled for the system `needle-jit`."""
-    import needle as ndl
+def training_step(model: Any, opt: Any, loss_of: Callable[..., Any]) -> Callable[[Any, Any], Any]:
+    """Return a training step, as needle and PyTorch both write it."""
 
     def train_step(x: Any, y: Any) -> Any:
-        opt.reset_grad()
+        opt.zero_grad()
         loss = loss_of(model, x, y)
         loss.backward()
         opt.step()
         return loss
 
-    return ndl.jit(train_step) if system == "needle-jit" else train_step
+    return train_step
+
+
+def needle_step(system: str, model: Any, opt: Any, loss_of: Callable[..., Any]) -> Any:
+    """Return a training step of needle, compiled for the system `needle-jit`."""
+    import needle as ndl
+
+    step = training_step(model, opt, loss_of)
+    return ndl.jit(step) if system == "needle-jit" else step
 
 
 def on_needle(system: str, model: Any, opt: Any, loss_of: Callable[..., Any], *data: Any) -> OnData:
@@ -42,16 +49,8 @@ def on_needle(system: str, model: Any, opt: Any, loss_of: Callable[..., Any], *d
 
 
 def on_torch(model: Any, opt: Any, loss_of: Callable[..., Any], *data: Any) -> OnData:
-    """Return a training step of PyTorch."""
-
-    def step(x: Any, y: Any) -> Any:
-        opt.zero_grad()
-        loss = loss_of(model, x, y)
-        loss.backward()
-        opt.step()
-        return loss
-
-    return OnData(step, *data)
+    """Return a training step of PyTorch on constant data."""
+    return OnData(training_step(model, opt, loss_of), *data)
 
 
 def on_jax(params: Any, update: Callable[..., Any], loss_of: Callable[..., Any], *data: Any) -> Any:

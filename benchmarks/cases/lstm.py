@@ -62,7 +62,7 @@ class ClippedSGD:
 
     def __init__(self, optim: Any, params: list[Any], lr: float) -> None:
         self.sgd, self.clip = optim.SGD(params, lr=lr), optim.clip_grad_norm
-        self.reset_grad = self.sgd.reset_grad
+        self.zero_grad = self.sgd.zero_grad
 
     def step(self) -> None:
         self.clip(self.sgd.params, CLIP)

@@ -53,17 +53,7 @@ def build_needle(
         layer.bias.data = ndl.Tensor(next(arrays)[None])
     opt = ndl.optim.Adam(model.parameters(), lr=LR, eps=EPS, weight_decay=DECAY)
     loss_fn = nn.SoftmaxLoss()
-    X, Y = ndl.Tensor(x, requires_grad=False), ndl.Tensor(y, requires_grad=False)
-
-    def train_step(x: Any, y: Any) -> Any:
-        opt.reset_grad()
-        loss = loss_fn(model(x), y)
-        loss.backward()
-        opt.step()
-        return loss
-
-    step = ndl.jit(train_step) if system == "needle-jit" else train_step
-    return common.OnData(step, X, Y)
+    return common.on_needle(system, model, opt, lambda m, x, y: loss_fn(m(x), y), x, y)
 
 
 def build_torch(
@@ -101,15 +91,7 @@ def build_torch(
     )
     run = torch.compile(model) if system == "torch-compile" else model
     loss_fn, X, Y = nn.CrossEntropyLoss(), torch.from_numpy(x), torch.from_numpy(y)
-
-    def step() -> torch.Tensor:
-        opt.zero_grad()
-        loss = loss_fn(run(X), Y)
-        loss.backward()
-        opt.step()
-        return loss
-
-    return step
+    return common.on_torch(run, opt, lambda m, x, y: loss_fn(m(x), y), X, Y)
 
 
 def build_jax(

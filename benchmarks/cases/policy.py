@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.cases import common
+
 SIZES = ("train-64", "infer-1")
 SYSTEMS = ("needle-jit", "needle-eager", "torch", "torch-fused", "torch-compile", "jax")
 LR, EPS = 1e-3, 1e-8
@@ -50,19 +52,14 @@ def build_needle(
     opt, loss_fn = ndl.optim.Adam(model.parameters(), lr=LR, eps=EPS), nn.MSELoss()
     X, Y = ndl.Tensor(x, requires_grad=False), ndl.Tensor(y, requires_grad=False)
 
-    def train_step(x: Any, y: Any) -> Any:
-        opt.reset_grad()
-        loss = loss_fn(model(x), y)
-        loss.backward()
-        opt.step()
-        return loss
-
     @ndl.no_grad()
     def infer(x: Any, y: Any) -> Any:
         return model(x)
 
-    step: Any = train_step if kind == "train" else infer
-    step = ndl.jit(step) if system == "needle-jit" else step
+    if kind == "train":
+        step = common.needle_step(system, model, opt, lambda m, x, y: loss_fn(m(x), y))
+    else:
+        step = ndl.jit(infer) if system == "needle-jit" else infer
     return lambda: step(X, Y).numpy()
 
 
@@ -83,18 +80,12 @@ def build_torch(
     run = torch.compile(model) if system == "torch-compile" else model
     loss_fn, X, Y = nn.MSELoss(), torch.from_numpy(x), torch.from_numpy(y)
 
-    def train_step() -> Any:
-        opt.zero_grad()
-        loss = loss_fn(run(X), Y)
-        loss.backward()
-        opt.step()
-        return loss.detach()
-
     @torch.inference_mode()
     def infer() -> Any:
         return run(X)
 
-    return train_step if kind == "train" else infer
+    train = common.on_torch(run, opt, lambda m, x, y: loss_fn(m(x), y), X, Y)
+    return (lambda: train().detach()) if kind == "train" else infer
 
 
 def build_jax(
