@@ -125,12 +125,20 @@ def test_a_forked_child_gets_workers_of_its_own():
     bound = load(sum_program(BLOCKS, repeats=3))
     with settings.override(num_threads=2, exact_threads=True):
         assert bound.call([X])[0] == block_sums(X)
-        pool.current().lock.acquire()  # as if another thread were inside a call
+        inside, done = threading.Event(), threading.Event()
+
+        def call():
+            with pool.lock:
+                inside.set()
+                done.wait()
+
+        threading.Thread(target=call).start()
+        inside.wait()
         child = os.fork()
         if child == 0:
             good = bound.call([X])[0] == block_sums(X) and bound.threads_used == 2
             os._exit(7 if good else 1)
-        pool.current().lock.release()
+        done.set()
         limit = time.monotonic() + 20
         while (waited := os.waitpid(child, os.WNOHANG))[0] == 0:
             if time.monotonic() > limit:

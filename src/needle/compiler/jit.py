@@ -10,8 +10,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
-import os
-import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -21,7 +19,7 @@ import numpy as np
 from needle import settings
 from needle.autograd.mode import mode
 from needle.autograd.tensor import Tensor
-from needle.compiler import jit_check, jit_native, signature
+from needle.compiler import jit_check, jit_native, pool, signature
 from needle.compiler.graph import Graph
 from needle.compiler.jit_call import GuardError, Variant
 from needle.compiler.jit_history import History
@@ -37,17 +35,6 @@ MOST_VARIANTS = 32
 
 _ARRAYS = (Tensor, np.ndarray)
 _SUSPENDS = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
-_lock = threading.RLock()  # one compiled call at a time
-
-
-def _renew_lock() -> None:
-    """In a forked child: the thread that held the lock does not exist here."""
-    global _lock
-    _lock = threading.RLock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_lock)
 
 
 class JitFunction:
@@ -79,7 +66,7 @@ class JitFunction:
             self._eager = not chosen.jit or not jit_native.available()
         if self._eager or mode.tracer is not None:
             return self.function(*args, **kwargs)
-        with _lock:
+        with pool.lock:
             return self._call(args, kwargs)
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
@@ -151,8 +138,13 @@ class JitFunction:
         state = self._state
         if state is None or not state.holds():
             state = self._state = discover(self.function, signature.objects(parts))
-        ids, known, shared = {*map(id, leaves)}, state.index, None
-        if len(ids) != len(leaves) or not known.keys().isdisjoint(ids):
+        known, shared = state.index, None
+        if len(leaves) == 1:  # most often; the sets take 0.2 us
+            plain = id(leaves[0]) not in known
+        else:
+            ids = {*map(id, leaves)}
+            plain = len(ids) == len(leaves) and known.keys().isdisjoint(ids)
+        if not plain:
             arrays = [id(x) for x in leaves if isinstance(x, _ARRAYS)]  # floats may be one object
             places = [(known.get(x), arrays.index(x)) for x in arrays]
             shared = tuple(places) if places != [(None, i) for i in range(len(arrays))] else None
@@ -210,7 +202,7 @@ class JitFunction:
     def warmup(self, *args: Any, **kwargs: Any) -> None:
         """Compile for these arguments without running: no state changes."""
         if settings.current().jit and jit_native.available():
-            with _lock:
+            with pool.lock:
                 self._call(args, kwargs, run=False)
 
     @property

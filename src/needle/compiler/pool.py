@@ -35,7 +35,6 @@ class Pool:
     """The workers of this process and their control block; see `walker`."""
 
     def __init__(self, futex: int | None) -> None:
-        self.lock = threading.Lock()
         self.sleeps_in_python = futex is None
         self.control = aligned((walker.mailbox(MAX_THREADS),), "int64")
         self.control[:] = 0
@@ -65,7 +64,7 @@ class Pool:
     def reserve(self, threads: int, scratch: int) -> None:
         """Make sure that there are `threads` threads with `scratch` bytes each.
 
-        Call it with the lock held: then no worker is inside a program.
+        Call it with `lock` held: then no worker is inside a program.
         """
         if len(self._scratch) < threads or self._scratch_bytes < scratch:
             self._scratch_bytes = max(self._scratch_bytes, scratch)
@@ -114,14 +113,15 @@ def _runtime(futex: int | None) -> native.Library:
 
 
 _pool: Pool | None = None
-_making = threading.Lock()
+lock = threading.RLock()
+"""Held while anything is traced, compiled or run: one compiled call at a time."""
 
 
 def current() -> Pool:
     """Return the process's pool; a forked child gets one of its own at its first call."""
     global _pool
     if _pool is None:
-        with _making:
+        with lock:
             if _pool is None:
                 _pool = Pool(walker.futex_number())
     return _pool
@@ -137,8 +137,8 @@ def thread_count() -> int:
 
 def _forget() -> None:
     """In a forked child: the parent's workers do not exist here."""
-    global _pool, _making
-    _pool, _making = None, threading.Lock()
+    global _pool, lock
+    _pool, lock = None, threading.RLock()  # nor does the thread that held the lock
 
 
 if hasattr(os, "register_at_fork"):

@@ -34,12 +34,10 @@ class _Arena:
 
     def __init__(self) -> None:
         self.array = aligned((0,), "uint8")
-        self.generation = 0
 
     def reserve(self, size: int) -> None:
         if size > self.array.size:
             self.array = aligned((size,), "uint8")
-            self.generation += 1
 
 
 _arena = _Arena()
@@ -81,7 +79,9 @@ class BoundProgram:
         self._link()
         self._count_references()
         self._threads = ThreadPolicy(self._words, program)
-        self._prepared: tuple[object, object, int] = (None, None, -1)
+        self._pool: pools.Pool | None = None  # with what the last call ran
+        self._settings: settings.Settings | None = None
+        self._memory = _arena.array
 
     def _link(self) -> None:
         """Lay out the slots (arena, numbers, status, constants, inputs, outputs) and the steps."""
@@ -164,12 +164,14 @@ class BoundProgram:
 
     def call(self, arrays: Sequence[np.ndarray], numbers: Sequence[float] = ()) -> list[np.ndarray]:
         """Run the program once on its array inputs and number inputs, each in order; see `run`."""
-        return self.run(numbers, arrays)
+        with pools.lock:
+            changed = map(operator.is_not, arrays, self.arrays)
+            for i in [*compress(range(len(arrays)), changed)]:
+                self.take(i, arrays[i])
+            return self.run(numbers)
 
-    def run(
-        self, numbers: Sequence[float] = (), arrays: Sequence[np.ndarray] = ()
-    ) -> list[np.ndarray]:
-        """Run the program once, on what is bound if no arrays are given.
+    def run(self, numbers: Sequence[float] = ()) -> list[np.ndarray]:
+        """Run the program once on what is bound. The caller holds `pool.lock`.
 
         A KeyboardInterrupt may come before the run or after it, never inside: `runs` tells which,
         and `outputs` what it would have returned.
@@ -178,23 +180,22 @@ class BoundProgram:
         the program expects it; no state has changed then.
         """
         pool = pools.current()
-        with pool.lock:
-            if self._prepared != (pool, settings.current(), _arena.generation):
-                self._prepare(pool)
-            if arrays:
-                changed = map(operator.is_not, arrays, self.arrays)
-                for i in [*compress(range(len(arrays)), changed)]:
-                    self.take(i, arrays[i])
-            if [*map(sys.getrefcount, self._watched)] != self._limits:
-                self._own()
-            if numbers:
-                self._pack(self._number_bytes, 0, *numbers)
-            if pool.sleeps_in_python:
-                pool.rouse(self._threads.count, wait=self._threads.is_long())
-            attention = pool.run(self._block)
-            if attention:
-                self._attend(attention)
-            return self.outputs()
+        if (
+            pool is not self._pool
+            or settings.current() is not self._settings
+            or _arena.array is not self._memory
+        ):
+            self._prepare(pool)
+        if [*map(sys.getrefcount, self._watched)] != self._limits:
+            self._own()
+        if numbers:
+            self._pack(self._number_bytes, 0, *numbers)
+        if pool.sleeps_in_python:
+            pool.rouse(self._threads.count, wait=self._threads.is_long())
+        attention = pool.run(self._block)
+        if attention:
+            self._attend(attention)
+        return self._outputs.copy()  # type: ignore[return-value]
 
     def _prepare(self, pool: pools.Pool) -> None:
         """Take up a new pool, changed settings or a larger arena."""
@@ -205,7 +206,7 @@ class BoundProgram:
         self._threads.start(threads, pool.ticks_per_second())
         if settings.current().exact_threads:
             self._threads.fix()
-        self._prepared = (pool, settings.current(), _arena.generation)
+        self._pool, self._settings, self._memory = pool, settings.current(), _arena.array
 
     def _own(self) -> None:
         """Give the program arrays of its own where others hold those that it would write."""
@@ -283,7 +284,7 @@ class BoundProgram:
                         break
         finally:
             self._words[Word.TIMES] = 0
-            self._prepared = (None, None, -1)
+            self._settings = None
         return np.diff(times, axis=1) / pool.ticks_per_second()
 
 
