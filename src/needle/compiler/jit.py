@@ -99,7 +99,8 @@ class JitFunction:
             except IndexError as error:
                 jit_check.raise_as_eager(state, leaves, call, error)
         if not state.holds_flags():
-            state.stale, failed = True, None
+            state.forget()
+            failed = None
             leaves, key, state = self._signature(args, kwargs)
         return self._look(state, leaves, key, call, failed, run)
 
@@ -187,7 +188,7 @@ class JitFunction:
             jit_check.raise_as_eager(state, leaves, call, error)
         finally:
             if variant.trace.made_inside:
-                state.stale = True
+                state.forget()
 
     def _drop(self) -> None:
         """Keep at most `MOST_VARIANTS` programs."""

@@ -42,21 +42,21 @@ class Call:
 
     def result(self, position: int, grad: Any = None) -> Tensor:
         """Return output `position` as a Tensor: a node of the graph where gradients count."""
-        found = self.variant.trace.gradients.get(position)
-        value = Tensor.__new__(Tensor)
-        if found is None or not mode.grad_enabled:
+        value, variant = Tensor.__new__(Tensor), self.variant
+        inputs = variant.fetch.inputs.get(position)
+        if inputs is None or not mode.grad_enabled:
             value._fill(None, (), self.out[position], False)
             if grad is not None:
                 value._grad = self.out[grad] if type(grad) is int else grad
             return value
-        inputs = self.tensors(found[0]) if isinstance(found, tuple) else ()
-        value._fill(CompiledOp(self, position), inputs, self.out[position], True)
+        known = inputs(self.leaves, self.state.tensors, variant.trace.foreign)
+        value._fill(CompiledOp(self, position), known, self.out[position], True)
         return value
 
     def put(self, number: int, key: Any, value: Any) -> None:
         """Put a new object into a slot; the state is discovered anew at the next call."""
         self.state.holders[number].target[key] = value
-        self.state.stale = True
+        self.state.forget()
 
 
 class CompiledOp(TensorOp):

@@ -149,6 +149,14 @@ class Fetch:
         lines = self._apply_lines()
         head = f"apply({parameters}, call, out, moved)"
         self.apply = self._compile(head, [unpack, *lines]) if lines else None
+        # of results that are nodes of the graph: what they were made of
+        self.inputs = {position: self._inputs(found) for position, found in trace.gradients.items()}
+
+    def _inputs(self, found: Any) -> Callable[..., tuple[Tensor, ...]]:
+        owners = found[0] if isinstance(found, tuple) else ()  # its gradient could not be traced
+        lists = {"state": "tensors", "argument": "leaves", "foreign": "foreign"}
+        inputs = "".join(f"{lists[owner.kind]}[{owner.index}], " for owner in owners)
+        return self._compile("inputs(leaves, tensors, foreign)", [f"return ({inputs})"])
 
     def _run_lines(self, wiring: Wiring) -> list[str]:
         origins = wiring.origins

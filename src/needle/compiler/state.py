@@ -38,6 +38,7 @@ class State:
     """All that is reachable: holders, the Tensors and arrays in their slots, the lifted numbers.
 
     `fingerprint` is equal for states that a trace cannot tell apart; it holds every guarded value.
+    `holds()` is whether every slot holds what it held: the same objects, or the same small numbers.
     """
 
     holders: list[Holder] = field(default_factory=list)
@@ -49,22 +50,18 @@ class State:
     index: dict[int, int] = field(default_factory=dict)  # of a Tensor by id
     others: list[tuple[str, Any]] = field(default_factory=list)  # objects not looked into
     switched: set[int] = field(default_factory=set)  # Tensors whose requires_grad may change
-    stale: bool = True
+    holds: Callable[[], bool] = bool
 
     def watch(self) -> None:
         """Take the snapshot that `holds` compares with."""
-        self.stale = False
         self.targets = [holder.target for holder in self.holders]
         self.flags = self._flags()
-        self.before = [[x for _, x in holder.compared()] for holder in self.holders]
-        self._holds = _comparison(self.holders)
+        before = [[x for _, x in holder.compared()] for holder in self.holders]
+        self.holds = _compiled(_comparison(self.holders))(self.targets, before)
 
-    def holds(self) -> bool:
-        """Whether every slot holds what it held: the same objects, or the same small numbers."""
-        try:
-            return not self.stale and self._holds(self.targets, self.before)
-        except (KeyError, IndexError, ValueError):  # a slot is empty
-            return False
+    def forget(self) -> None:
+        """Have the state discovered anew at the next call."""
+        self.holds = bool  # bool() is False
 
     def holds_flags(self) -> bool:
         """Whether each Tensor's `requires_grad` is as it was; programs look at it themselves."""
@@ -74,39 +71,54 @@ class State:
         return [self.tensors[i].requires_grad for i in sorted(self.switched)]
 
 
-def _comparison(holders: list[Holder]) -> Callable[..., bool]:
-    """Generate what compares all slots with a snapshot by identity, at 6 to 16 ns a slot.
+def _comparison(holders: list[Holder]) -> str:
+    """Return the text of a function that takes what holders are of and their snapshots, and returns
+    one that compares all slots by identity, at 6 to 16 ns a slot.
 
     Equality is not enough: 1, True and 1.0 are equal. Where an equal object took a slot, looking at
     the whole state again says that nothing changed.
     """
     lines: list[str] = []
+    snapshots: list[str] = []
     for i, holder in enumerate(holders):
         slots = holder.compared()
+        olds = [f"old{i}_{n}" for n in range(len(slots))]
         if holder.is_whole:
-            values = f"targets[{i}]{'.values()' if isinstance(holder.target, dict) else ''}"
+            values = f"now{i}{'.values()' if isinstance(holder.target, dict) else ''}"
             if len(slots) > MANY_SLOTS and not holder.apart:
-                same = f"all(map(is_, {values}, before[{i}]))"
-                lines.append(f"if len(targets[{i}]) != {len(slots)} or not {same}: return False")
+                snapshots.append(f"old{i}")
+                same = f"all(map(is_, {values}, old{i}))"
+                lines.append(f"if len(now{i}) != {len(slots)} or not {same}: return False")
                 continue
             names = {key: f"x{n}" for n, (key, _) in enumerate(slots)}
-            all_names = "".join(f"{names.get(key, '_')}, " for key in holder.all_keys())
-            lines.append(f"{all_names}= {values}" if all_names else f"if {values}: return False")
+            all_names = ", ".join(names.get(key, "_") for key in holder.all_keys())
+            lines.append(f"[{all_names}] = {values}")
             places = [*names.values()]
         else:
-            places = [f"targets[{i}]{holder.place(key)}" for key, _ in slots]
+            places = [f"now{i}{holder.place(key)}" for key, _ in slots]
+        snapshots.append(f"[{', '.join(olds)}]")
         if slots:
-            lines.append(f"{''.join(f'v{n}, ' for n in range(len(slots)))}= before[{i}]")
-            same = " and ".join(f"{place} is v{n}" for n, place in enumerate(places))
+            same = " and ".join(map("{} is {}".format, places, olds))
             lines.append(f"if not ({same}): return False")
-    return _compiled("".join(f"    {line}\n" for line in [*lines, "return True"]))
+    now = ", ".join(f"now{i}" for i in range(len(holders)))
+    body = "".join(f"            {line}\n" for line in lines)
+    return f"""
+def watch(targets, before):
+    [{now}], [{", ".join(snapshots)}] = targets, before
+    def holds():
+        try:
+{body}            return True
+        except (KeyError, IndexError, ValueError):  # a slot is empty, or there is another one
+            return False
+    return holds
+"""
 
 
 @functools.lru_cache(maxsize=256)
-def _compiled(body: str) -> Callable[..., bool]:
+def _compiled(text: str) -> Callable[..., Callable[[], bool]]:
     space: dict[str, Any] = {"is_": operator.is_}
-    exec(f"def holds(targets, before):\n{body}", space)
-    return space["holds"]
+    exec(text, space)
+    return space["watch"]
 
 
 def discover(function: Callable[..., Any], roots: Sequence[Any] = ()) -> State:
