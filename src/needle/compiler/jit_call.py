@@ -75,19 +75,13 @@ class Variant:
         tensors, targets, foreign = state.tensors, state.targets, trace.foreign
         key = np.random.randint(0, 2**64, dtype=np.uint64) if fetch.draws_key else 0
         call = Call(self, state, leaves, args)
-        runs, moved = executable.runs(), executable.moved
+        runs = executable.runs()
         try:
-            out = call.out = fetch.run(
-                leaves, tensors, targets, foreign, call, key,
-                executable.arrays, self._take, executable.run,
-            )  # fmt: skip
+            out = fetch.run(leaves, tensors, targets, foreign, call, key, self._take, executable)
             if type(out) is int:
                 raise GuardError(out)
-            if fetch.apply is not None:
-                moved = executable.moved != moved
-                fetch.apply(leaves, tensors, targets, foreign, call, out, moved)
         except KeyboardInterrupt:
-            if executable.runs() != runs and fetch.apply is not None:  # leave a whole step's state
+            if executable.runs() != runs:  # leave a whole step's state
                 call.out = executable.outputs()
                 fetch.apply(leaves, tensors, targets, foreign, call, call.out, True)
             raise

@@ -126,10 +126,10 @@ TYPE_GUARD, GRAD_GUARD, ARRAY_GUARD, SHAPE_GUARD, FLAG_GUARD = -1, -2, -3, -4, -
 class Fetch:
     """Generated functions around one executable, for one state: straight lines, a few ns each.
 
-    `run` checks the guards, binds the arrays that are not those `kept` from the last call, and runs
-    the executable. It returns the outputs, or a number that says which guard does not hold. `apply`
-    puts results where the trace says, None if there is nothing to put; `moved` is whether state
-    that is written in place stands in another array than before.
+    `run` checks the guards, binds the arrays that are not those of the last call, runs the
+    executable, and puts results where the trace says. It returns the outputs, or a number that says
+    which guard does not hold. `apply` is its last part alone, for a call that was interrupted
+    there; `moved` is whether state that is written in place stands in another array than before.
     """
 
     def __init__(self, trace: Trace, wiring: Wiring, state: State, in_place: set[int]) -> None:
@@ -141,14 +141,11 @@ class Fetch:
         self.draws_key = any(isinstance(origin, Key) for origin in trace.recorder.values)
         unpack = "".join(f"t{i}, " for i in range(len(state.tensors)))
         unpack = f"{unpack}= tensors" if unpack else "pass"
-        parameters = "leaves, tensors, targets, foreign"
-        self.run = self._compile(
-            f"run({parameters}, call, key, kept, take, run)",
-            [unpack, *self._run_lines(wiring)],
-        )
-        lines = self._apply_lines()
-        head = f"apply({parameters}, call, out, moved)"
-        self.apply = self._compile(head, [unpack, *lines]) if lines else None
+        parameters = "leaves, tensors, targets, foreign, call"
+        apply = self._apply_lines()
+        lines = [unpack, *self._run_lines(wiring), *apply, "return out"]
+        self.run = self._compile(f"run({parameters}, key, take, executable)", lines)
+        self.apply = self._compile(f"apply({parameters}, out, moved)", [unpack, *apply])
         # of results that are nodes of the graph: what they were made of
         self.inputs = {position: self._inputs(found) for position, found in trace.gradients.items()}
 
@@ -174,12 +171,14 @@ class Fetch:
             *self._guard_lines(),
             *self._number_lines(),
             *self._release_lines(),
-            f"{before}= kept" if before else "pass",
+            f"{before}= executable.arrays" if before else "pass",
+            "before = executable.moved",
             # each array has one reference from here, in a variable, while the program runs
             *[self._bind_line(i, origin) for i, origin in enumerate(arrays)],
             f"call.values, call.numbers = ({values}), ({numbers})",
             f"call.arrays = [{', '.join(saved)}]" if wiring.saved else "pass",
-            "return run(call.numbers)",
+            "out = call.out = executable.run(call.numbers)",
+            "moved = executable.moved != before",
         ]
 
     def _bind_line(self, i: int, origin: Any) -> str:
