@@ -76,7 +76,7 @@ def compute_gradient_of_variables(
             total = _of_tuple(node, parts)
         else:
             total = _in_dtype_of(node, parts[0] if len(parts) == 1 else sum_node_list(parts))
-        if node.op is None:
+        if node.op is None or (mode.tracer is not None and not mode.tracer.made(node)):
             _store(node, total, accumulate, graphs)
             continue
         if not isinstance(node, TensorTuple):

@@ -13,6 +13,9 @@ class Tracer(Protocol):
     def born(self, value: Any) -> None:
         """Take note of a Value made during the trace."""
 
+    def made(self, value: Any) -> bool:
+        """Say whether a Value was made during the trace; the others are leaves of its graph."""
+
     def read_data(self, value: Any) -> Any:
         """Return the array that stands for the value's data."""
 

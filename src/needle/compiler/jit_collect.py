@@ -112,9 +112,18 @@ def _collect_tensors(tracer: StepTracer) -> None:
     for i, grad in tracer.grads.items():
         if grad is tracer.only_read.get(i, tracer):
             continue
+        value = tracer.before[i][0]
+        if value.op is not None and grad is not None:
+            owner = tracer.owner(value)
+            name = f"argument {owner.index}" if owner.kind == "argument" else "a Tensor"
+            raise TraceError(
+                f"backward() inside a compiled function reaches {name}, which was computed from "
+                "other Tensors before the call: these would get no gradient; compute it inside, "
+                "pass x.detach(), or return the loss and call backward() outside"
+            )
         data = grad.realize_cached_data() if isinstance(grad, Value) else grad
         place = None if grad is None else trace.add(lift(data))
-        trace.grads.append((tracer.owner(tracer.before[i][0]), place))
+        trace.grads.append((tracer.owner(value), place))
 
 
 def _collect_arrays(tracer: StepTracer) -> None:

@@ -59,6 +59,10 @@ class StepTracer:
             value._data = WeakArray(self.recorder, number.node(), number.weak)
         self.inside[id(value)] = value
 
+    def made(self, value: Any) -> bool:
+        """Say whether a Value was made during the trace."""
+        return id(value) in self.inside
+
     def owner(self, value: Any) -> Owner:
         """Say where a Tensor that existed before is found at each call."""
         known = self.owners.get(id(value))

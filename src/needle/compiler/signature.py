@@ -27,7 +27,7 @@ def flatten(args: Sequence[Any], kwargs: dict[str, Any], static: frozenset[str])
             parts.append(_part(x, leaves))
         else:  # most are Tensors: half of the time of a call of `_part`
             leaves.append(x)
-            parts.append((Tensor, data.shape, data.dtype, x.requires_grad))
+            parts.append((Tensor, data.shape, data.dtype, x.requires_grad, x.op is None))
     if kwargs:
         for name in sorted(kwargs):
             value = kwargs[name]
@@ -40,7 +40,7 @@ def _part(x: Any, leaves: list[Any]) -> Any:
     if isinstance(x, Tensor):
         data = x._data if x._data is not None else x.realize_cached_data()
         leaves.append(x)
-        return (type(x), data.shape, data.dtype, x.requires_grad)
+        return (type(x), data.shape, data.dtype, x.requires_grad, x.op is None)
     if isinstance(x, np.ndarray):
         leaves.append(x)
         return (np.ndarray, x.shape, x.dtype)

@@ -193,7 +193,7 @@ class _Walk:
                 self.state.described.append((f"{label}.requires_grad", value.requires_grad))
             data = value._data
             shape = None if data is None else (data.shape, str(data.dtype))
-            return ("tensor", index, shape, value.requires_grad)
+            return ("tensor", index, shape, value.requires_grad, value.op is None)
         if id(value) in self.seen:
             return ("again", self.seen[id(value)])
         self.seen[id(value)] = len(self.seen)
