@@ -1,11 +1,15 @@
 """Programs that once gave another result than the eager run: now the same, or an error."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 
 import needle as ndl
-from needle import nn
-from needle.errors import TraceError
+from needle import init, nn
+from needle.errors import ArgumentError, TraceError
+from tests.compiler.compiled import count
 
 X = np.random.default_rng(0).standard_normal((6, 3)).astype("float32")
 
@@ -48,3 +52,86 @@ def test_backward_inside_does_not_stop_silently_at_what_was_computed_before(jit,
     with pytest.raises(TraceError, match=r"reaches (argument 0|a Tensor), which was.*detach\(\)"):
         f(*args)
     f(box["h"].detach())
+
+
+# ---- objects as arguments
+
+
+def test_each_object_given_as_an_argument_is_looked_into(jit):
+    def run(wrap):
+        models = [nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4)) for _ in range(2)]
+        for k, model in enumerate(models):
+            for p in model.parameters():
+                p.data = init.constant(*p.shape, c=k + 0.5)
+        f, found = wrap(lambda model, x: model(x)), []
+        for mode in ("train", "train", "eval", "train"):
+            for model in models:
+                getattr(model, mode)()
+                found.append(f(model, X).numpy())
+        return f, [*found, *(a for model in models for a in model.state_dict().values())]
+
+    compiled, found = run(jit)
+    for a, b in zip(found, run(lambda f: f)[1], strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+    assert count(compiled) == 4
+
+
+def test_a_static_object_is_looked_into(jit):
+    model = nn.Dropout(0.5)
+    f = jit(lambda x, model: model(x), static=("model",))
+    assert 0 in f(X, model=model).numpy()
+    model.eval()
+    np.testing.assert_array_equal(f(X, model=model).numpy(), X)
+
+
+def test_static_arguments_are_told_apart_by_type_and_value(jit):
+    f = jit(lambda x, n: x * len(repr(n)), static=("n",))
+    one = ndl.Tensor([1.0])
+    values = (1, True, 1.0, 0.0, -0.0, (1,), (True,), np.float32, np.float32)
+    assert [f(one, n=n).item() for n in values] == [len(repr(n)) for n in values]
+    assert count(f) == 8
+    with pytest.raises(ArgumentError, match=r"static argument `n` .* a list has no hash"):
+        f(one, n=[1])
+
+
+# ---- copies, and other ways to hold a compiled function
+
+
+class Doubling(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.w = nn.Parameter(init.ones(3))
+
+    @ndl.jit
+    def forward(self, x):
+        return x * self.w
+
+    @classmethod
+    @ndl.jit
+    def named(cls, x):
+        return x * len(cls.__name__)
+
+
+@ndl.jit
+def tripled(x):
+    return x * 3
+
+
+@pytest.mark.parametrize(
+    "again", [copy.copy, copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))]
+)
+def test_a_copy_of_a_module_compiles_its_own_methods(again):
+    model = Doubling()
+    model(X)
+    other = again(model)
+    other.w = nn.Parameter(init.zeros(3))
+    np.testing.assert_array_equal(other(X).numpy(), X * 0)
+    np.testing.assert_array_equal(model(X).numpy(), X)
+    compiled = ndl.jit(model)
+    np.testing.assert_array_equal(again(compiled)(X).numpy(), X)
+    assert again(tripled) is tripled
+
+
+def test_a_compiled_class_method():
+    np.testing.assert_array_equal(Doubling.named(X), X * 8)
+    np.testing.assert_array_equal(Doubling().named(X), X * 8)

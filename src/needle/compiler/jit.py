@@ -10,8 +10,10 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
+import sys
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
+from types import MethodType
 from typing import Any
 
 import numpy as np
@@ -51,6 +53,7 @@ class JitFunction:
         self.variants: OrderedDict[Any, list[Variant]] = OrderedDict()  # by state and arguments
         self.history = History(getattr(function, "__name__", type(function).__name__))
         self._state: State | None = None
+        self._states: dict[Any, State] = {}  # those for other objects as arguments
         self._last: tuple[Any, Any, Any] = (self, None, None)  # state, key and variant of a call
         self._settings: settings.Settings | None = None
         self._eager, self._check = False, 0
@@ -75,12 +78,25 @@ class JitFunction:
             return self
         if mode.tracer is not None:
             return self.function.__get__(instance, owner)
-        own = vars(instance)  # kept there, so that both die together
+        own = getattr(instance, "__dict__", None)  # kept there, so that both die together
+        if type(own) is not dict:  # a class, or an object with slots
+            return MethodType(self, instance)
         bound = own.get(self._own_name)
-        if bound is None:
+        if bound is None or bound.function.__self__ is not instance:  # of what this is a copy of
             method = self.function.__get__(instance, owner)
             bound = own[self._own_name] = JitFunction(method, self.static, self.random)
         return bound
+
+    def __reduce__(self) -> Any:
+        """Copy and pickle the function; programs are compiled again."""
+        place: Any = sys.modules.get(getattr(self, "__module__", ""))
+        name = getattr(self, "__qualname__", "")
+        with contextlib.suppress(AttributeError):
+            place = functools.reduce(getattr, name.split("."), place)
+        if place is self:
+            return name
+        again = functools.partial(jit, static=tuple(self.static), random=self.random)
+        return again, (self.function,)
 
     # ---- a call
 
@@ -98,8 +114,9 @@ class JitFunction:
                 failed = (last[2], guard.index)
             except IndexError as error:
                 jit_check.raise_as_eager(state, leaves, call, error)
-        if not state.holds_flags():
-            state.forget()
+        roots = tuple(map(id, signature.objects(key[0])))
+        if roots != state.roots or not state.holds_flags():
+            self._state = self._other_state(state, roots)
             failed = None
             leaves, key, state = self._signature(args, kwargs)
         return self._look(state, leaves, key, call, failed, run)
@@ -150,6 +167,14 @@ class JitFunction:
             places = [(known.get(x), arrays.index(x)) for x in arrays]
             shared = tuple(places) if places != [(None, i) for i in range(len(arrays))] else None
         return leaves, (parts, shared, mode.grad_enabled), state
+
+    def _other_state(self, state: State, roots: tuple[int, ...]) -> State | None:
+        """Return the state known for other objects as arguments, and keep this one."""
+        if len(self._states) >= MOST_VARIANTS:
+            self._states.clear()
+        self._states[state.roots] = state
+        found = self._states.get(roots)
+        return found if found is not None and found.holds_flags() else None
 
     def _named(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, tuple[Any, ...]]:
         """Give every argument its name, so that static ones are found."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from needle.autograd.tensor import Tensor
-from needle.errors import TraceError
+from needle.errors import ArgumentError, TraceError
 
 _STATIC = (int, str, bytes, type(None), np.integer)
 
@@ -31,7 +31,9 @@ def flatten(args: Sequence[Any], kwargs: dict[str, Any], static: frozenset[str])
     if kwargs:
         for name in sorted(kwargs):
             value = kwargs[name]
-            parts.append((name, ("static", value) if name in static else _part(value, leaves)))
+            parts.append(
+                (name, ("static", _static(value, name)) if name in static else _part(value, leaves))
+            )
     return leaves, tuple(parts)
 
 
@@ -73,6 +75,38 @@ class Identity:
         return id(self.value)
 
 
+class Static(Identity):
+    """An argument that is compared by type and value: it is named in `static`."""
+
+    __slots__ = ()
+
+    def __eq__(self, other: object) -> bool:
+        same = isinstance(other, Static) and type(self.value) is type(other.value)
+        return same and self.value == other.value  # type: ignore[attr-defined]
+
+    def __hash__(self) -> int:
+        return hash(self.value)
+
+    def __repr__(self) -> str:
+        return repr(self.value)
+
+
+def _static(x: Any, name: str) -> Any:
+    """Return the part of the key for an argument named in `static`."""
+    if isinstance(x, tuple):
+        return (type(x), tuple(_static(part, name) for part in x))
+    if isinstance(x, float):  # 0.0 and -0.0 are told apart
+        return (type(x), repr(x))
+    try:
+        hash(x)
+    except TypeError:
+        raise ArgumentError(
+            f"jit: the static argument `{name}` is compared by value, but a {type(x).__name__} "
+            "has no hash; pass a tuple, or take the name out of static="
+        ) from None
+    return Static(x)
+
+
 def objects(key: Any) -> list[Any]:
     """Return the arguments that a key compares by identity."""
     if isinstance(key, Identity):
@@ -104,7 +138,7 @@ def describe(key: Any) -> str:
     if head is float:
         return "float"
     if isinstance(head, str) and len(key) == 2:
-        return f"{head}={describe(key[1])}"
+        return describe(key[1]) if head == "static" else f"{head}={describe(key[1])}"
     if isinstance(head, type) and len(key) == 2:
         inner = key[1]
         return f"[{', '.join(map(describe, inner))}]" if isinstance(inner, tuple) else repr(inner)

@@ -50,6 +50,7 @@ class State:
     index: dict[int, int] = field(default_factory=dict)  # of a Tensor by id
     others: list[tuple[str, Any]] = field(default_factory=list)  # objects not looked into
     switched: set[int] = field(default_factory=set)  # Tensors whose requires_grad may change
+    roots: tuple[int, ...] = ()  # ids of the arguments that are looked into
     holds: Callable[[], bool] = bool
 
     def watch(self) -> None:
@@ -128,6 +129,7 @@ def discover(function: Callable[..., Any], roots: Sequence[Any] = ()) -> State:
     for root in roots:
         walk.visit(root, type(root).__name__.lower(), root=True)
     state = walk.finish()
+    state.roots = tuple(map(id, roots))
     state.watch()
     return state
 
