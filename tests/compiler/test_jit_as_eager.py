@@ -135,3 +135,19 @@ def test_a_copy_of_a_module_compiles_its_own_methods(again):
 def test_a_compiled_class_method():
     np.testing.assert_array_equal(Doubling.named(X), X * 8)
     np.testing.assert_array_equal(Doubling().named(X), X * 8)
+
+
+# ---- state
+
+
+@pytest.mark.parametrize("values", [(1, 2), (ndl.Tensor([1.0]), ndl.Tensor([2.0]))])
+def test_a_dict_with_the_same_values_under_other_keys(jit, values):
+    table = dict(zip(("low", "high"), values, strict=True))
+    f = jit(lambda x: x * table["low"])
+    assert f(ndl.Tensor([3.0])).item() == 3
+    table.clear()
+    table.update(zip(("high", "low"), values, strict=True))
+    assert f(ndl.Tensor([3.0])).item() == 6
+    table.clear()
+    table.update(zip((ndl.Tensor([1.0]), "low"), values, strict=True))
+    assert f(ndl.Tensor([3.0])).item() == 6

@@ -58,7 +58,8 @@ class State:
         self.targets = [holder.target for holder in self.holders]
         self.flags = self._flags()
         before = [[x for _, x in holder.compared()] for holder in self.holders]
-        self.holds = _compiled(_comparison(self.holders))(self.targets, before)
+        keys = [holder.is_whole and holder.all_keys() for holder in self.holders]
+        self.holds = _compiled(_comparison(self.holders))(self.targets, before, keys)
 
     def forget(self) -> None:
         """Have the state discovered anew at the next call."""
@@ -83,6 +84,8 @@ def _comparison(holders: list[Holder]) -> str:
     snapshots: list[str] = []
     for i, holder in enumerate(holders):
         slots = holder.compared()
+        if isinstance(holder.target, dict) and holder.style == "item":
+            lines.append(f"if [*now{i}] != keys[{i}]: return False")
         olds = [f"old{i}_{n}" for n in range(len(slots))]
         if holder.is_whole:
             values = f"now{i}{'.values()' if isinstance(holder.target, dict) else ''}"
@@ -104,12 +107,12 @@ def _comparison(holders: list[Holder]) -> str:
     now = ", ".join(f"now{i}" for i in range(len(holders)))
     body = "".join(f"            {line}\n" for line in lines)
     return f"""
-def watch(targets, before):
+def watch(targets, before, keys):
     [{now}], [{", ".join(snapshots)}] = targets, before
     def holds():
         try:
 {body}            return True
-        except (KeyError, IndexError, ValueError):  # a slot is empty, or there is another one
+        except (KeyError, IndexError, ValueError, TypeError):  # a slot is empty, or is another one
             return False
     return holds
 """
