@@ -12,14 +12,14 @@ from __future__ import annotations
 import shlex
 import sys
 import time
+from dataclasses import replace
 
 import click
 import numpy as np
 
-from needle.cli import build
 from needle.cli.config import TrainConfig, from_command_line, train_options
 from needle.cli.source import open_source
-from needle.cli.train import split
+from needle.cli.train import fit_arguments, split
 from needle.training import evaluate, fit
 
 SEEDS = range(100, 110)  # not those that the accuracy is reported for
@@ -36,28 +36,12 @@ def held_out_scores(context: click.Context, /, **_: object) -> list[tuple[float,
 
 def held_out_score(config: TrainConfig, seed: int) -> tuple[float, float, float]:
     """Return (accuracy, loss, seconds) of the kept model on a fifth of the training images."""
-    source, began = open_source(config.data), time.perf_counter()
+    source, began = open_source(config), time.perf_counter()
     np.random.seed(seed)
     rest, fifth = split(source.train, 0.2)
-    training, validation = split(rest, config.val_fraction)
-    model = build.make_model(config, source.about)
-    optimizer = build.make_optimizer(config, model)
-    steps = -(-len(training) // config.batch_size)
-    loss = build.Loss(model, config.l1)
-    fit(
-        model,
-        training,
-        loss=loss,
-        optimizer=optimizer,
-        epochs=config.epochs,
-        batch_size=config.batch_size,
-        val=validation,
-        early_stopping=build.make_early_stopping(config),
-        schedule=build.make_schedule(config, optimizer, steps),
-        progress=False,
-        compile=not config.eager,
-    )
-    scores = evaluate(model, fifth, loss)
+    arguments = fit_arguments(config, replace(source, train=rest))
+    fit(**arguments, progress=False)
+    scores = evaluate(arguments["model"], fifth, arguments["loss"])
     return scores["accuracy"], scores["loss"], time.perf_counter() - began
 
 

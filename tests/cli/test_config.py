@@ -115,8 +115,9 @@ def test_to_resume_takes_the_options_of_the_run(here):
 @pytest.mark.parametrize("option", ["--lr", "--seed", "--out", "--config"])
 def test_a_run_that_is_resumed_keeps_its_other_options(here, option):
     stored(here / "config.json")
+    value = here / "config.json" if option == "--config" else "1"
     with pytest.raises(click.UsageError, match=f"{option} cannot be changed"):
-        parse("--resume", here, option, "1")
+        parse("--resume", here, option, value)
 
 
 @pytest.mark.parametrize(
@@ -126,6 +127,9 @@ def test_a_run_that_is_resumed_keeps_its_other_options(here, option):
         ({"epochs": "many"}, "epochs: 'many' is not a valid integer"),
         ({"norm": "group"}, "norm: 'group' is not one of"),
         ({"epochs": [1]}, "epochs: "),
+        ({"epochs": None}, "epochs: "),
+        ({"model": None}, "model: "),
+        ({"eager": None}, "eager: "),
         ({"colour": 1}, "unknown option 'colour'"),
         ({"out": "x"}, "unknown option 'out'"),
     ],

@@ -100,6 +100,9 @@ def test_the_newest_run_and_a_folder_without_one(here, capsys):
     assert capsys.readouterr().out.splitlines()[-1].startswith("report runs/data-001")
     assert main(["report", str(here)]) == 1
     assert "model.safetensors" in capsys.readouterr().err
+    (here / "runs" / "data-001" / "metrics.csv").write_text("epoch,loss\n1,x\n", encoding="utf-8")
+    assert main(["report"]) == 1
+    assert "metrics.csv: expected a number in each cell" in capsys.readouterr().err
 
 
 def test_most_wrong_come_first_and_only_wrong_ones():

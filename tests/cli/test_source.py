@@ -6,17 +6,22 @@ import numpy as np
 import pytest
 
 from needle import data
+from needle.cli.config import TrainConfig
 from needle.cli.source import IDX_FILES, open_source, read_npy, scaled
 from needle.data.idx import idx_bytes
 from needle.errors import DataError
 from tests.cli.runs import make_data
 
 
+def opened(data):
+    return open_source(TrainConfig(data=str(data)))
+
+
 def test_digits():
-    source = open_source("digits")
+    source = opened("digits")
     assert (len(source.train), len(source.test())) == (1437, 360)
-    assert (source.name, source.classes, source.maximum) == ("digits", 10, 16)
-    assert source.shape == [8, 8, 1]
+    assert source.name == "digits"
+    assert source.about == {"shape": [8, 8, 1], "classes": 10, "maximum": 16}
 
 
 @pytest.mark.parametrize("name", ["mnist", "fashion-mnist", "cifar10"])
@@ -24,11 +29,11 @@ def test_names_of_sets_in_mnists_format(monkeypatch, name):
     images = np.zeros((3, 28, 28, 1), np.uint8)
     parts = [data.ImageDataset(images[:k], np.arange(k, dtype=np.uint8)) for k in (3, 2)]
     monkeypatch.setattr(data, name.replace("-", "_"), lambda: tuple(parts))
-    source = open_source(name)
+    source = opened(name)
     assert source.train is parts[0]
     assert source.test() is parts[1]
-    assert (source.name, source.classes, source.maximum) == (name, 10, 255)
-    assert source.shape == [28, 28, 1]
+    assert source.name == name
+    assert source.about == {"shape": [28, 28, 1], "classes": 10, "maximum": 255}
 
 
 @pytest.mark.parametrize("packed", [True, False])
@@ -41,14 +46,16 @@ def test_a_folder_of_idx_files(here, packed):
         content = idx_bytes(array)
         path = folder / (file if packed else file.removesuffix(".gz"))
         path.write_bytes(gzip.compress(content) if packed else content)
-    source = open_source(str(folder))
-    assert (source.name, source.classes, source.shape) == ("my letters", 3, [2, 3, 1])
+    source = opened(folder)
+    assert source.name == "my letters"
+    assert source.about == {"shape": [2, 3, 1], "classes": 3, "maximum": 255}
     np.testing.assert_array_equal(source.test().X[..., 0], (images[:3] / 255).astype("float32"))
 
 
 def test_a_folder_of_arrays(here):
-    source = open_source(str(make_data(here / "table")))
-    assert (source.name, source.classes, source.shape) == ("table", 3, [2, 3])
+    source = opened(make_data(here / "table"))
+    assert source.name == "table"
+    assert source.about == {"shape": [2, 3], "classes": 3, "maximum": 255}
     x, y = source.train[np.arange(80)]
     np.testing.assert_array_equal(x, np.load(here / "table" / "x_train.npy"))
     np.testing.assert_array_equal(y, np.load(here / "table" / "y_train.npy"))
@@ -58,14 +65,14 @@ def test_a_folder_of_arrays(here):
 def test_no_training_samples_are_an_error_that_names_the_file(here):
     folder = make_data(here / "table", count=0)
     with pytest.raises(DataError, match=r"x_train.npy: expected training samples, got none"):
-        open_source(str(folder))
+        opened(folder)
 
 
 def test_the_test_files_are_not_opened_for_training(here):
     folder = make_data(here / "table")
     for name in ("x_test.npy", "y_test.npy"):
         (folder / name).write_bytes(b"nothing")
-    source = open_source(str(folder))
+    source = opened(folder)
     with pytest.raises(DataError, match=r"_test\.npy: not a whole \.npy file"):
         source.test()
 
@@ -73,14 +80,14 @@ def test_the_test_files_are_not_opened_for_training(here):
 @pytest.mark.parametrize("name", ["cifar", "data/missing", "."])
 def test_other_names_list_what_there_is(here, name):
     with pytest.raises(DataError, match=r"expected digits, mnist, .*-ubyte\.gz, .*y_test\.npy"):
-        open_source(name)
+        opened(name)
 
 
 def test_a_folder_that_lacks_a_file_is_no_data_set(here):
     folder = make_data(here / "table")
     (folder / "y_test.npy").unlink()
     with pytest.raises(DataError, match="expected digits"):
-        open_source(str(folder))
+        opened(folder)
 
 
 @pytest.mark.parametrize(
@@ -90,13 +97,58 @@ def test_a_folder_that_lacks_a_file_is_no_data_set(here):
         (np.zeros(80), r"expected integer labels \(N,\) from 0, got float64"),
         (np.full(80, -1), "expected integer labels"),
         (np.zeros(79, int), "same number of rows"),
+        (
+            np.full(80, 1001),
+            r"y_train\.npy: expected the numbers of classes, got labels up to 1001",
+        ),
     ],
 )
 def test_labels_are_checked(here, labels, text):
     folder = make_data(here / "table")
     np.save(folder / "y_train.npy", labels)
     with pytest.raises(DataError, match=text):
-        open_source(str(folder))
+        opened(folder)
+
+
+def test_many_classes_are_fine_where_there_are_as_many_samples(here):
+    folder = make_data(here / "table", count=1003)
+    np.save(folder / "y_train.npy", np.arange(1003))
+    assert opened(folder).about["classes"] == 1003
+
+
+def test_a_number_that_is_none_is_found_before_it_is_learned(here):
+    folder = make_data(here / "table")
+    X = np.load(folder / "x_train.npy")
+    X[7, 1, 2] = np.nan
+    np.save(folder / "x_train.npy", X)
+    with pytest.raises(
+        DataError, match=r"x_train\.npy: expected finite numbers, got nan at \[7, 1"
+    ):
+        opened(folder)
+
+
+@pytest.mark.parametrize(
+    ("samples", "labels", "text"),
+    [
+        (
+            np.zeros((24, 5)),
+            np.zeros(24, int),
+            r"x_test\.npy: .* of shape \(2, 3\), got shape \(5,\)",
+        ),
+        (np.zeros((0, 2, 3)), np.zeros(0, int), r"x_test\.npy: expected samples .* got none"),
+        (
+            np.zeros((24, 2, 3)),
+            np.full(24, 7),
+            r"y_test\.npy: expected labels from 0 to 2, .* got 7",
+        ),
+    ],
+)
+def test_test_samples_that_are_unlike_the_training_samples_are_named(here, samples, labels, text):
+    folder = make_data(here / "table")
+    np.save(folder / "x_test.npy", samples)
+    np.save(folder / "y_test.npy", labels)
+    with pytest.raises(DataError, match=text):
+        opened(folder).test()
 
 
 def test_npy_files_are_read_without_pickle(here):
@@ -117,11 +169,11 @@ def test_other_npy_files_are_refused(here):
         with pytest.raises(DataError, match="not a whole"):
             read_npy(here / "a.npy")
     np.save(here / "a.npy", np.array(["text"]))
-    with pytest.raises(DataError, match="expected one array of numbers"):
+    with pytest.raises(DataError, match="expected one array of numbers, got <U4"):
         read_npy(here / "a.npy")
     np.savez(here / "b", a=np.ones(2))
     (here / "b.npz").rename(here / "b.npy")
-    with pytest.raises(DataError, match="expected one array of numbers"):
+    with pytest.raises(DataError, match="expected one array of numbers, got an archive"):
         read_npy(here / "b.npy")
 
 

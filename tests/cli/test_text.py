@@ -60,7 +60,7 @@ def test_a_gpt_of_any_width_has_heads_that_divide_it(width, heads):
 
 def test_a_refused_run_leaves_no_folder(here, text, capsys):
     learn(text, "--model", "lstm", "--blocks", 0, "--out", "run", code=1)
-    assert "expected num_layers of at least 1, got 0" in capsys.readouterr().err
+    assert "--blocks 0: expected at least one layer for --model lstm" in capsys.readouterr().err
     assert not (here / "run").exists()
 
 
@@ -121,7 +121,8 @@ def test_the_model_is_rebuilt_from_its_file_alone(here, text):
     ("arguments", "said"),
     [
         (("--model", "mlp"), "is a text; choose --model gpt"),
-        (("--context", "800"), "expected at least 801 ids"),
+        (("--context", "800"), "pass a smaller length (length is --context 800, "),
+        (("--val-fraction", "0.001"), "val_fraction is --val-fraction 0.001)"),
         (("--hidden", "33", "--blocks", "1"), ""),
         (("--val-fraction", "0"), "val_fraction between 0 and 1"),
     ],
@@ -138,7 +139,7 @@ def test_samples_are_no_text(data, text, capsys):
     assert main(["generate", "runs/data-001"]) == 1
     assert "learned no text; see needle predict" in capsys.readouterr().err
     learn(text, "--quiet", "--epochs", 1)
-    assert main(["predict", "runs/abc-001", "x.npy"]) == 1
+    assert main(["predict", "runs/abc-001", str(text)]) == 1
     assert "learned a text; see needle generate" in capsys.readouterr().err
     assert main(["generate", "runs/abc-001", "--prompt", "xyz"]) == 1
     assert "'x' is not among the 7 known" in capsys.readouterr().err

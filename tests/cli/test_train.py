@@ -191,7 +191,7 @@ def test_the_best_epoch_is_the_model(here, data):
     from needle.training import evaluate
 
     np.random.seed(0)
-    _, validation = train_module.split(open_source(str(data)).train, 0.2)
+    _, validation = train_module.split(open_source(TrainConfig(data=str(data))).train, 0.2)
     found = evaluate(load_model(here / "run").model, validation, SoftmaxLoss())["loss"]
     losses = [float(row[3]) for row in metrics(here / "run")[1:]]
     assert found == pytest.approx(min(losses), rel=1e-6)
@@ -209,6 +209,12 @@ def test_no_validation_part_takes_the_last_epoch(here, data, capsys):
     train("--data", data, "--out", here / "run", "--val-fraction", 0)
     assert "epoch 4 of 4" in capsys.readouterr().out
     assert metrics(here / "run")[1][3:5] == ["", ""]
+
+
+@pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning", "ignore:invalid:RuntimeWarning")
+def test_a_loss_that_is_no_number_is_said(here, data, capsys):
+    train("--data", data, "--out", here / "run", "--lr", "1e30", "--optimizer", "sgd")
+    assert "no longer a number; a smaller --lr may help" in capsys.readouterr().err
 
 
 def test_l1_is_added_in_training_only(here, data):

@@ -61,7 +61,8 @@ def test_eval_takes_the_newest_run(here, data, capsys):
 
 def test_eval_without_runs_says_how_to_start_one(here, capsys):
     assert "no finished run in" in said(capsys, "eval", code=1)
-    assert "missing: no model.safetensors\n" in said(capsys, "eval", "missing", code=1)
+    assert "Directory 'missing' does not exist" in said(capsys, "eval", "missing", code=2)
+    assert f"{here}: no model.safetensors\n" in said(capsys, "eval", here, code=1)
 
 
 def test_an_unfinished_run_says_how_to_finish_it(run, capsys):
@@ -138,9 +139,9 @@ def test_predict_needs_no_data_set(run, data, capsys):
         ("x.npy", np.ones(6), "one sample of 6 numbers a row, got shape (6,)"),
         ("x.npy", np.ones((0, 6)), "got shape (0, 6)"),
         ("x.npy", b"", "not a whole .npy file"),
-        ("x.csv", b"1,2,3\n", "got shape (1, 3)"),
+        ("x.csv", b"1,2,3\n", "6 numbers, with commas between, a row, got shape (1, 3)"),
         ("x.csv", b"", "got shape (0, 1)"),
-        ("x.csv", b"1,2,3,4,5,6\n1,2\n", "x.csv: "),
+        ("x.csv", b"1,2,3,4,5,6\n1,2\n", "columns changed from 6 to 2 at row 2\n"),
         ("x.csv", b"1,2,3,4,5,6\n1,2,3,4,5,a\n", "x.csv: "),
         ("x.csv", b"\xff\xfe1", "x.csv: "),
         ("x.txt", b"1", "expected a .npy or a .csv file"),
@@ -158,7 +159,9 @@ def test_files_that_hold_no_samples_are_named(run, capsys, name, content, text):
 
 def test_missing_arguments_and_files(run, capsys):
     assert "Missing argument 'FILE'" in said(capsys, "predict", run, code=2)
-    assert "missing.npy: No such file" in said(capsys, "predict", run, "missing.npy", code=1)
+    assert "'missing.npy' does not exist" in said(capsys, "predict", run, "missing.npy", code=2)
+    assert "model.safetensors' is a file" in said(capsys, "eval", run / "model.safetensors", code=2)
+    assert f"'{run}' is a directory" in said(capsys, "predict", run, run, code=2)
 
 
 def test_info_tells_what_there_is(monkeypatch, capsys):

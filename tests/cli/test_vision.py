@@ -8,7 +8,9 @@ import pytest
 from needle.cli.config import RECIPES, TrainConfig, usual_model
 from needle.cli.main import main
 from needle.cli.run_folder import load_model
-from needle.data import Augment
+from needle.cli.source import open_source
+from needle.cli.train import fit_arguments
+from needle.data import Augment, Augmented
 from tests.cli.runs import metrics, options, outcome, resume
 
 SMALL = ("--epochs", "2", "--batch-size", "16", "--val-fraction", "0.25", "--eager", "--quiet")
@@ -84,6 +86,16 @@ def test_images_with_channels_last_are_not_shifted_along_the_wrong_axes(here, ca
     text = "--augment 2: expected images (C, H, W), got samples (8, 8, 1)"
     assert text in capsys.readouterr().err
     assert not (here / "runs").exists()
+
+
+def test_what_fit_is_given_is_what_the_options_say(images):
+    config = TrainConfig(data=str(images), augment=2, val_fraction=0.25, epochs=3, l1=0.5)
+    arguments = fit_arguments(config, open_source(config))
+    assert isinstance(arguments["data"], Augmented) and arguments["data"].change.padding == 2
+    assert (len(arguments["data"]), len(arguments["val"])) == (30, 10)
+    assert arguments["schedule"].total_steps == 3  # of 30 samples, in batches of 32
+    assert (arguments["epochs"], arguments["batch_size"], arguments["loss"].l1) == (3, 32, 0.5)
+    assert arguments["optimizer"].params[0] is arguments["model"].parameters()[0]
 
 
 def test_the_usual_models():

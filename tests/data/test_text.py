@@ -79,7 +79,8 @@ def test_the_end_of_a_text_validates(tmp_path):
 def test_text_file_names_what_is_wrong(tmp_path):
     path = tmp_path / "short.txt"
     path.write_text("a" * 50, encoding="utf-8")
-    with pytest.raises(DataError, match=r"short\.txt: TextDataset: expected at least 10 ids"):
+    text = "txt: 45 characters to learn from and 5 to validate: TextDataset: expected at least 10 ids"
+    with pytest.raises(DataError, match=text):
         data.text_file(path, length=9)
     with pytest.raises(ArgumentError, match="val_fraction between 0 and 1, got 1"):
         data.text_file(path, 3, val_fraction=1)

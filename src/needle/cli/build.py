@@ -17,6 +17,8 @@ from needle.training import Callback, EarlyStopping, Run
 
 def make_model(config: TrainConfig, about: dict[str, Any]) -> nn.Module:
     """Return the model of `--model` for what a source says about its data."""
+    if config.model in TEXT_MODELS and not config.blocks:
+        raise ArgumentError(f"--blocks 0: expected at least one layer for --model {config.model}")
     if config.model == "gpt":
         most = max(1, config.hidden // 32)
         heads = next(n for n in range(most, 0, -1) if config.hidden % n == 0)

@@ -42,7 +42,7 @@ POSITIVE = Finite(min=0, min_open=True)
 NOT_NEGATIVE = Finite(min=0)
 SHARE = Finite(0, 1, max_open=True)
 COUNT = click.IntRange(min=1)
-FILE = click.Path(path_type=str)
+NAMES = ("digits", "mnist", "fashion-mnist", "cifar10")
 TEXTS = ("text/tinyshakespeare",)
 TEXT_MODELS = ("gpt", "lstm")
 IMAGE_MODELS = ("resnet20", "resnet18")
@@ -109,9 +109,17 @@ class TrainConfig:
     )
     eager: bool = option(False, "Run the steps op by op instead of compiling them.", bool)
     seed: int = option(0, "Seed of NumPy's random numbers.", click.IntRange(0, 2**32 - 1))
-    out: str | None = option(None, "Run folder  [default: runs/<data>-<number>]", FILE)
-    resume: str | None = option(None, "Continue the run in this folder; only --epochs too.", FILE)
-    config: str | None = option(None, "Repeat the run of this config.json.", FILE)
+    out: str | None = option(
+        None, "Run folder  [default: runs/<data>-<number>]", click.Path(file_okay=False)
+    )
+    resume: str | None = option(
+        None,
+        "Continue the run in this folder; only --epochs too.",
+        click.Path(exists=True, file_okay=False),
+    )
+    config: str | None = option(
+        None, "Repeat the run of this config.json.", click.Path(exists=True, dir_okay=False)
+    )
     quiet: bool = option(False, "No progress.", bool)
     debug: bool = option(False, "Show the traceback of an error.", bool)
 
@@ -191,21 +199,20 @@ def read_options(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise DataError(f"{path}: no such file, so no run to repeat or to resume")
     try:
-        stored = json.loads(path.read_text(encoding="utf-8"))["options"]
-        unknown = set(stored) - set(TrainConfig().options())
+        stored = dict(json.loads(path.read_text(encoding="utf-8"))["options"])
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path}: not the config.json of a run ({error})") from error
-    if unknown:
-        raise DataError(f"{path}: unknown option {sorted(unknown)[0]!r}")
-    for item in fields(TrainConfig):
-        if item.name in stored:
-            stored[item.name] = _checked(path, item.name, item.metadata["type"], stored[item.name])
+    kinds = {item.name: item.metadata["type"] for item in fields(TrainConfig)}
+    for name, value in stored.items():
+        if name not in kinds or name in INVOCATION:
+            raise DataError(f"{path}: unknown option {name!r}")
+        stored[name] = _checked(path, name, kinds[name], value)
     return stored
 
 
 def _checked(path: Path, name: str, kind: Any, value: Any) -> Any:
     try:
-        return click.types.convert_type(kind)(value)
-    except (click.BadParameter, TypeError) as error:
+        return click.types.convert_type(kind).convert(value, None, None)
+    except (click.BadParameter, AttributeError, TypeError) as error:
         reason = getattr(error, "message", error)
         raise DataError(f"{path}: {name}: {reason}") from error

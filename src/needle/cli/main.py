@@ -6,11 +6,12 @@ import contextlib
 import sys
 import traceback
 from collections.abc import Sequence
+from pathlib import Path
 
 import click
 
 from needle import __version__
-from needle.cli.config import from_command_line, recipes, train_options
+from needle.cli.config import Finite, from_command_line, recipes, train_options
 from needle.errors import NeedleError
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
@@ -57,7 +58,12 @@ def commands() -> None:
     """Train and use small neural networks on this machine's CPU."""
 
 
-debug_option = click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+debug_option = click.option(  # read by `main`
+    "--debug", is_flag=True, expose_value=False, help="Show the traceback of an error."
+)
+FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+run_or_newest = click.argument("directory", metavar="[DIR]", required=False, type=FOLDER)
 
 
 @commands.command(epilog=recipes())
@@ -83,9 +89,9 @@ def train(context: click.Context, /, **_: object) -> None:
 
 
 @commands.command()
-@click.argument("directory", metavar="[DIR]", required=False)
+@run_or_newest
 @debug_option
-def eval(directory: str | None, debug: bool) -> None:
+def eval(directory: Path | None) -> None:
     """Print loss, accuracy and confusion matrix on the test samples; of a text, its loss.
 
     DIR is the folder of a run; by default the newest in runs/.
@@ -96,9 +102,9 @@ def eval(directory: str | None, debug: bool) -> None:
 
 
 @commands.command()
-@click.argument("directory", metavar="[DIR]", required=False)
+@run_or_newest
 @debug_option
-def report(directory: str | None, debug: bool) -> None:
+def report(directory: Path | None) -> None:
     """Write report.html, one page about a run that needs no other file.
 
     Curves, confusion matrix, the test samples that are most wrong, weights and gradients by layer,
@@ -110,10 +116,10 @@ def report(directory: str | None, debug: bool) -> None:
 
 
 @commands.command()
-@click.argument("directory", metavar="DIR")
-@click.argument("file", metavar="FILE")
+@click.argument("directory", metavar="DIR", type=FOLDER)
+@click.argument("file", metavar="FILE", type=FILE)
 @debug_option
-def predict(directory: str, file: str, debug: bool) -> None:
+def predict(directory: Path, file: Path) -> None:
     """Print index,label,probability for each sample in FILE, as CSV.
 
     FILE is a .npy or .csv file with one sample a row, scaled as in training: images from 0 to 1. A
@@ -125,15 +131,13 @@ def predict(directory: str, file: str, debug: bool) -> None:
 
 
 @commands.command()
-@click.argument("directory", metavar="DIR")
+@click.argument("directory", metavar="DIR", type=FOLDER)
 @click.option("--prompt", default="", help="The text to continue.")
 @click.option("--length", default=500, show_default=True, type=click.IntRange(0))
-@click.option("--temperature", default=0.8, show_default=True, type=click.FloatRange(0, 100))
+@click.option("--temperature", default=0.8, show_default=True, type=Finite(0, 100))
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**32 - 1))
 @debug_option
-def generate(
-    directory: str, prompt: str, length: int, temperature: float, seed: int, debug: bool
-) -> None:
+def generate(directory: Path, prompt: str, length: int, temperature: float, seed: int) -> None:
     """Let the model of a run that learned a text write; temperature 0 is the likeliest text."""
     from needle.cli.text import write_sample
 
@@ -143,7 +147,7 @@ def generate(
 @commands.command()
 @click.argument("action", type=click.Choice(["info", "clear"]))
 @debug_option
-def cache(action: str, debug: bool) -> None:
+def cache(action: str) -> None:
     """Show or remove the compiled programs kept on disk."""
     from needle.cli.verbs import clear_cache, compiled_programs
 
@@ -152,7 +156,7 @@ def cache(action: str, debug: bool) -> None:
 
 @commands.command()
 @debug_option
-def info(debug: bool) -> None:
+def info() -> None:
     """Print versions, CPU features, usable cores, threads, caches and data folders."""
     from needle.cli.verbs import show_info
 

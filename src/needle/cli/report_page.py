@@ -14,14 +14,14 @@ import numpy as np
 from needle import markup, settings
 from needle.autograd import Tensor
 from needle.cli import build, run_folder
-from needle.cli.config import is_text
-from needle.cli.run_folder import Trained
+from needle.cli.run_folder import Trained, open_run
 from needle.cli.source import open_source
-from needle.cli.text import open_text
+from needle.errors import DataError
 from needle.files import write_text
 from needle.markup import Html
-from needle.training import History, accuracy, confusion_matrix, predict
+from needle.training import History, accuracy, confusion_matrix
 from needle.training.compiled import CompiledStep
+from needle.training.evaluation import scoring, training_step
 
 REPORT = "report.html"
 SHOWN = 24
@@ -42,24 +42,20 @@ th:first-child, td:first-child { text-align: left }
 """
 
 
-def write_report(directory: str | None) -> Path:
+def write_report(directory: Path | None) -> Path:
     """Write `report.html` into the folder of a finished run and return its path.
 
     Without a directory, of the newest run. Raises: DataError where there is no such run.
     """
-    folder = Path(directory) if directory is not None else run_folder.newest_folder()
-    trained = run_folder.load_model(folder)
+    folder, trained = open_run(directory)
     options, history = trained.options, read_history(folder)
-    text = is_text(options.data)
-    source: Any = open_text(options) if text else open_source(options.data)
+    source = open_source(options)
     x, y = source.train[np.arange(min(options.batch_size, len(source.train)))]
     config = (folder / run_folder.CONFIG).read_text(encoding="utf-8")
     title = f"{folder.resolve().name}: {options.model} on {source.name}"
     sections = {"Curves": curves(history)}
-    if not text:
-        test = source.test()
-        X, labels = test[np.arange(len(test))]
-        logits = predict(trained.model, X, compile=trained.compile)
+    if source.test is not None:
+        X, labels, logits = trained.predictions(source.test())
         title += f", test accuracy {accuracy(logits, labels):.4f}"
         matrix = confusion_matrix(labels, logits.argmax(axis=1), trained.about["classes"])
         sections |= {"Confusion matrix": confusion(matrix)}
@@ -87,8 +83,12 @@ def page(title: str, sections: dict[str, str]) -> str:
 
 def read_history(folder: Path) -> History:
     """Return the rows of metrics.csv."""
-    with (folder / run_folder.METRICS).open(encoding="utf-8", newline="") as file:
-        rows = [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
+    path = folder / run_folder.METRICS
+    with path.open(encoding="utf-8", newline="") as file:
+        try:
+            rows = [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
+        except (TypeError, ValueError) as error:
+            raise DataError(f"{path}: expected a number in each cell ({error})") from error
     return History(rows)
 
 
@@ -170,16 +170,8 @@ def explained_step(trained: Trained, x: np.ndarray, y: np.ndarray) -> str:
         return ""
     model, options = trained.model, trained.options
     model.train()
-    optimizer, loss = build.make_optimizer(options, model), build.Loss(model, options.l1)
-
-    def train_step(x: Tensor, y: Tensor) -> Tensor:
-        optimizer.reset_grad()
-        value = loss(model(x), y)
-        value.backward()
-        optimizer.step()
-        return value
-
-    step = CompiledStep(train_step)
+    score = scoring(model, build.Loss(model, options.l1))
+    step = CompiledStep(training_step(score, build.make_optimizer(options, model)))
     step(Tensor.make_const(x), Tensor.make_const(y))
     found = re.sub(r";[^;\n]*:\d+$", "", step.explain().partition("\n\n")[0], flags=re.MULTILINE)
     text = markup.explanation(found)  # its lines of code are needle's own

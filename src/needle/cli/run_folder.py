@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from needle import nn
 from needle.cli.build import make_model
 from needle.cli.config import IMAGE_MODELS, TrainConfig
 from needle.cli.machine import machine, versions
+from needle.data import Dataset
 from needle.errors import ArgumentError, DataError
 from needle.files import write_text
-from needle.training import Callback, Run, load, save
+from needle.training import Callback, Run, load, predict, save
 from needle.training.storage import read_tensors
 
 CONFIG, METRICS, CURVES = "config.json", "metrics.csv", "curves.png"
@@ -91,22 +92,16 @@ class MetricsFile(Callback):
 
     def begin(self, run: Run) -> None:
         """Write the header and the rows there are."""
-        write_text(self.path, _csv([list(COLUMNS), *map(_values, run.history.rows)]))
+        write_text(self.path, ",".join(COLUMNS) + "\n" + "".join(map(_line, run.history.rows)))
 
     def after_epoch(self, run: Run) -> None:
         """Add the epoch's row."""
         with self.path.open("a", encoding="utf-8", newline="") as file:
-            file.write(_csv([_values(run.history.rows[-1])]))
+            file.write(_line(run.history.rows[-1]))
 
 
-def _values(row: dict[str, float]) -> list[Any]:
-    return [row.get(column, "") for column in COLUMNS]
-
-
-def _csv(rows: list[list[Any]]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue()
+def _line(row: dict[str, float]) -> str:
+    return ",".join(str(row.get(column, "")) for column in COLUMNS) + "\n"
 
 
 def save_model(folder: Path, model: nn.Module, config: TrainConfig, about: dict[str, Any]) -> None:
@@ -126,6 +121,17 @@ class Trained:
     def compile(self) -> bool:
         """Whether predictions are worth compiling: those of convolutions are."""
         return self.options.model in IMAGE_MODELS and not self.options.eager
+
+    def predictions(self, samples: Dataset) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return the samples as arrays, their labels, and the logits that the model gives them."""
+        X, labels = samples[np.arange(len(samples))]
+        return X, labels, predict(self.model, X, compile=self.compile)
+
+
+def open_run(folder: Path | None) -> tuple[Path, Trained]:
+    """Return the folder of a finished run, by default the newest in `runs`, and its model."""
+    folder = newest_folder() if folder is None else folder
+    return folder, load_model(folder)
 
 
 def load_model(folder: Path) -> Trained:

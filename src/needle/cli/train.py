@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,11 @@ import click
 import numpy as np
 
 from needle.cli import build, run_folder
-from needle.cli.config import TEXT_MODELS, TEXTS, TrainConfig, is_text
+from needle.cli.config import NAMES, TEXT_MODELS, TEXTS, TrainConfig
 from needle.cli.report import draw_curves, scores_table
 from needle.cli.run_folder import MetricsFile
-from needle.cli.source import NAMES, Source, open_source
-from needle.cli.text import Samples, TextSource, open_text
+from needle.cli.source import Source, open_source
+from needle.cli.text import Samples
 from needle.data import Augment, Augmented, Dataset, Subset
 from needle.errors import ArgumentError
 from needle.training import Checkpoint, History, evaluate, fit
@@ -26,16 +27,10 @@ def train(config: TrainConfig) -> Path:
     The best epoch is chosen on a part of the training samples; the test samples are read once,
     after the model is written.
     """
+    source = open_source(config)
     if config.data not in (*NAMES, *TEXTS):
         config = replace(config, data=str(Path(config.data).absolute()))
-    source = open_text(config) if is_text(config.data) else open_source(config.data)
-    if isinstance(source, TextSource) != (config.model in TEXT_MODELS):
-        kind, fix = ("a text", "gpt") if isinstance(source, TextSource) else ("samples", "mlp")
-        text = f"--data {config.data} is {kind}; choose --model {fix}"
-        raise ArgumentError(f"--model {config.model}: {text}")
-    held_out(len(source.train), config.val_fraction)
-    build.make_model(config, source.about)  # refuses what it cannot be before there is a folder
-    check_images(config, source.about)
+    check(config, source)  # before there is a folder
     if config.resume is None:
         folder = run_folder.new_folder(config.out, source.name)
     else:
@@ -51,46 +46,49 @@ def train(config: TrainConfig) -> Path:
     return folder
 
 
-def _train(config: TrainConfig, source: Source | TextSource, folder: Path) -> None:
+def _train(config: TrainConfig, source: Source, folder: Path) -> None:
     np.random.seed(config.seed)
-    parts: tuple[Dataset, Dataset | None]
-    if isinstance(source, TextSource):
-        parts = source.train, source.validation
-    else:
-        parts = split(source.train, config.val_fraction)
-    training, validation = parts
+    arguments = fit_arguments(config, source)
+    model, loss = arguments["model"], arguments["loss"]
+    checkpoint = Checkpoint(folder / run_folder.CHECKPOINT)
+    metrics = MetricsFile(folder / run_folder.METRICS)
+    callbacks = [checkpoint, build.Plan(arguments["schedule"]), metrics]
+    if config.model in TEXT_MODELS and not config.quiet:
+        callbacks.append(Samples(model, source.about["characters"], config))
+    history = fit(**arguments, callbacks=callbacks, progress=not config.quiet)
+    run_folder.save_model(folder, model, config, source.about)
+    test = None
+    if source.test is not None:  # in batches of the validation's shape, compiled already
+        size = max(config.batch_size, 256)
+        test = evaluate(model, source.test(), loss, size, compile=not config.eager)
+    _report(history, test, folder)
+
+
+def fit_arguments(config: TrainConfig, source: Source) -> dict[str, Any]:
+    """Return what the options make of a source: a new model, and all that `fit` learns it with.
+
+    The split, the model and nothing else draw random numbers.
+    """
+    training, validation = source.train, source.validation
+    if validation is None:
+        training, validation = split(training, config.val_fraction)
     if config.augment:
         training = Augmented(training, Augment(config.augment))
     model = build.make_model(config, source.about)
     optimizer = build.make_optimizer(config, model)
     batches = -(-len(training) // config.batch_size)
-    checkpoint = Checkpoint(folder / run_folder.CHECKPOINT)
-    loss = build.Loss(model, config.l1)
-    schedule = build.make_schedule(config, optimizer, batches)
-    metrics = MetricsFile(folder / run_folder.METRICS)
-    callbacks = [checkpoint, build.Plan(schedule), metrics]
-    if isinstance(source, TextSource) and not config.quiet:
-        callbacks.append(Samples(model, source.characters, config))
-    history = fit(
-        model,
-        training,
-        loss=loss,
-        optimizer=optimizer,
-        epochs=config.epochs,
-        batch_size=config.batch_size,
-        val=validation,
-        early_stopping=build.make_early_stopping(config),
-        schedule=schedule,
-        callbacks=callbacks,
-        progress=not config.quiet,
-        compile=not config.eager,
-    )
-    run_folder.save_model(folder, model, config, source.about)
-    test = None
-    if not isinstance(source, TextSource):  # in batches of the validation's shape, compiled already
-        size = max(config.batch_size, 256)
-        test = evaluate(model, source.test(), loss, size, compile=not config.eager)
-    _report(history, test, folder)
+    return {
+        "model": model,
+        "data": training,
+        "val": validation,
+        "loss": build.Loss(model, config.l1),
+        "optimizer": optimizer,
+        "schedule": build.make_schedule(config, optimizer, batches),
+        "early_stopping": build.make_early_stopping(config),
+        "epochs": config.epochs,
+        "batch_size": config.batch_size,
+        "compile": not config.eager,
+    }
 
 
 def split(samples: Dataset, fraction: float) -> tuple[Dataset, Dataset | None]:
@@ -102,9 +100,16 @@ def split(samples: Dataset, fraction: float) -> tuple[Dataset, Dataset | None]:
     return Subset(samples, order[count:]), Subset(samples, order[:count])
 
 
-def check_images(config: TrainConfig, about: dict[str, Any]) -> None:
-    """Raise ArgumentError where `--augment` meets samples that are not images (C, H, W)."""
-    shape = about.get("shape", ())
+def check(config: TrainConfig, source: Source) -> None:
+    """Raise ArgumentError where model, validation part or augmentation do not fit the source."""
+    learned, fix = ("a text", "gpt") if "characters" in source.about else ("samples", "mlp")
+    if (learned == "a text") != (config.model in TEXT_MODELS):
+        text = f"--data {config.data} is {learned}; choose --model {fix}"
+        raise ArgumentError(f"--model {config.model}: {text}")
+    if source.validation is None:
+        held_out(len(source.train), config.val_fraction)
+    build.make_model(config, source.about)
+    shape = source.about.get("shape", ())
     if config.augment and (len(shape) != 3 or shape[0] > min(shape[1:])):
         text = f"expected images (C, H, W), got samples {tuple(shape)}"
         raise ArgumentError(f"--augment {config.augment}: {text}")
@@ -125,6 +130,8 @@ def _report(history: History, test: dict[str, float] | None, folder: Path) -> No
     drawn = draw_curves(history, folder / run_folder.CURVES)
     if not drawn:
         click.echo("no curves.png: it needs matplotlib: pip install needle-dl[plots]", err=True)
+    if not math.isfinite(history["loss"][-1]):
+        click.echo("the loss is no longer a number; a smaller --lr may help", err=True)
     click.echo(scores_table(history, test))
     if test is not None:
         click.echo(f"test accuracy {test['accuracy']:.4f}")

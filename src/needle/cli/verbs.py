@@ -14,39 +14,45 @@ import numpy as np
 
 from needle import nn, ops
 from needle.autograd import Tensor
+from needle.cli.build import Loss
 from needle.cli.machine import machine, versions
 from needle.cli.report import confusion_table
-from needle.cli.run_folder import load_model, newest_folder
+from needle.cli.run_folder import load_model, open_run
 from needle.cli.source import open_source, read_npy, scaled
-from needle.cli.text import evaluate_text
 from needle.data import cache_folder
 from needle.errors import DataError
-from needle.training import accuracy, confusion_matrix, predict
+from needle.training import accuracy, confusion_matrix, evaluate, predict
 
 
-def evaluate_run(directory: str | None) -> None:
-    """Print loss, accuracy and confusion matrix of a run's model on the test samples."""
-    folder = Path(directory) if directory is not None else newest_folder()
-    trained = load_model(folder)
-    if "characters" in trained.about:
-        return evaluate_text(folder, trained)
-    test = open_source(trained.options.data).test()
-    X, labels = test[np.arange(len(test))]
-    logits = predict(trained.model, X, compile=trained.compile)
-    loss = nn.SoftmaxLoss()(Tensor.make_const(logits), Tensor.make_const(labels))
-    click.echo(f"run {folder.as_posix()}: {len(test):,} test samples of {trained.options.data}")
-    click.echo(f"loss {float(loss):.4f}")
+def evaluate_run(directory: Path | None) -> None:
+    """Print loss, accuracy and confusion matrix of a run's model on the test samples.
+
+    Of a text, the loss on the part that validates.
+    """
+    folder, trained = open_run(directory)
+    options, source = trained.options, open_source(trained.options)
+    if source.test is None:
+        part: Any = source.validation
+        loss, native = Loss(trained.model, 0.0), not options.eager
+        scores = evaluate(trained.model, part, loss, 256, compile=native)
+        count = len(part) * options.context
+        click.echo(f"run {folder.as_posix()}: {count:,} characters of {options.data}")
+        return click.echo(f"loss {scores['loss']:.4f} nats per character")
+    _, labels, logits = trained.predictions(source.test())
+    mean = nn.SoftmaxLoss()(Tensor.make_const(logits), Tensor.make_const(labels))
+    click.echo(f"run {folder.as_posix()}: {len(labels):,} test samples of {options.data}")
+    click.echo(f"loss {float(mean):.4f}")
     click.echo(f"accuracy {accuracy(logits, labels):.4f}")
     matrix = confusion_matrix(labels, logits.argmax(axis=1), trained.about["classes"])
     return click.echo(confusion_table(matrix))
 
 
-def predict_file(directory: str, file: str) -> None:
+def predict_file(directory: Path, file: Path) -> None:
     """Print `index,label,probability` for each sample in a file."""
-    trained = load_model(Path(directory))
+    trained = load_model(directory)
     if "shape" not in trained.about:
         raise DataError(f"{directory}: this run learned a text; see needle generate")
-    samples = read_samples(Path(file), trained.about["shape"], trained.about["maximum"])
+    samples = read_samples(file, trained.about["shape"], trained.about["maximum"])
     logits = predict(trained.model, samples, compile=trained.compile)
     probabilities = ops.softmax(Tensor.make_const(logits)).numpy()
     click.echo("index,label,probability")
@@ -67,7 +73,8 @@ def read_samples(path: Path, shape: Sequence[int], maximum: int) -> np.ndarray:
     features = math.prod(shape)
     array = read_npy(path) if path.suffix.lower() == ".npy" else read_csv(path)
     if array.ndim < 2 or array[:1].size != features or not len(array):
-        text = f"expected one sample of {features} numbers a row, got shape {array.shape}"
+        numbers = "numbers" if path.suffix.lower() == ".npy" else "numbers, with commas between,"
+        text = f"expected one sample of {features} {numbers} a row, got shape {array.shape}"
         raise DataError(f"{path}: {text}")
     return scaled(array.reshape(len(array), *shape), maximum)
 
@@ -79,7 +86,7 @@ def read_csv(path: Path) -> np.ndarray:
         with warnings.catch_warnings(action="ignore"):  # an empty file: the shape tells
             return np.loadtxt(text[_is_header(text) :], delimiter=",", ndmin=2)
     except ValueError as error:
-        raise DataError(f"{path}: {error}") from error
+        raise DataError(f"{path}: {str(error).partition(';')[0]}") from error  # numpy's own advice
 
 
 def _is_header(lines: list[str]) -> bool:

@@ -117,7 +117,8 @@ def text_file(
         train = TextDataset(ids[:cut], length, stride, characters)
         return train, TextDataset(ids[cut:], length, None, characters)
     except DataError as error:
-        raise DataError(f"{path}: {error}") from error
+        parts = f"{cut} characters to learn from and {len(ids) - cut} to validate"
+        raise DataError(f"{path}: {parts}: {error}") from error
 
 
 def tiny_shakespeare(

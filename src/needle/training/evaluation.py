@@ -10,9 +10,11 @@ import numpy as np
 
 from needle.autograd import Tensor, no_grad
 from needle.data import DataLoader, NDArrayDataset
-from needle.errors import ArgumentError, DataError
+from needle.errors import ArgumentError, DataError, ShapeError
 from needle.training.compiled import CompiledStep
 from needle.training.metrics import accuracy
+
+Score = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 def predict(model: Any, X: Any, batch_size: int = 1024, compile: bool = False) -> np.ndarray:
@@ -55,13 +57,34 @@ def evaluate(
     >>> sorted(ndl.training.evaluate(ndl.nn.Linear(4, 2), data, ndl.nn.SoftmaxLoss()))
     ['accuracy', 'loss']
     """
+    score = scoring(model, loss)
+    run = CompiledStep(score) if compile else score
+    return scores(model, as_loader(data, batch_size), run)
+
+
+def scoring(model: Any, loss: Callable[..., Tensor]) -> Score:
+    """Return a function of a batch (x, y) that gives its loss and the model's outputs."""
 
     def score(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         output = model(x)
         return loss(output, y), output
 
-    run = CompiledStep(score) if compile else score
-    return scores(model, as_loader(data, batch_size), run)
+    return score
+
+
+def training_step(score: Score, optimizer: Any) -> Score:
+    """Return a function that scores a batch and takes the optimizer's step on it."""
+
+    def step(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        optimizer.reset_grad()
+        value, output = score(x, y)
+        if value.size != 1:
+            raise ShapeError(f"fit: expected a loss of one number, got shape {value.shape}")
+        value.backward()
+        optimizer.step()
+        return value, output
+
+    return step
 
 
 def scores(model: Any, loader: DataLoader, score: Callable[..., Any]) -> dict[str, float]:

@@ -8,7 +8,6 @@ from typing import Any
 
 from needle.autograd import Tensor
 from needle.data import DataLoader
-from needle.errors import ShapeError
 from needle.training.callbacks import Callback, Run, telling
 from needle.training.compiled import CompiledStep
 from needle.training.early_stopping import EarlyStopping
@@ -19,6 +18,8 @@ from needle.training.evaluation import (
     keeping_mode,
     model_dtype,
     scores,
+    scoring,
+    training_step,
 )
 from needle.training.history import History
 from needle.training.progress import Progress
@@ -63,20 +64,8 @@ def fit(
     val_loader = None if val is None else as_loader(val, max(batch_size, 256))
     run = Run(model, optimizer, schedule, early_stopping, epochs, len(loader.dataset))
     listeners = [*callbacks, *([Progress()] if progress else [])]
-
-    def score(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        output = model(x)
-        return loss(output, y), output
-
-    def step(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        optimizer.reset_grad()
-        value, output = score(x, y)
-        if value.size != 1:
-            raise ShapeError(f"fit: expected a loss of one number, got shape {value.shape}")
-        value.backward()
-        optimizer.step()
-        return value, output
-
+    score = scoring(model, loss)
+    step = training_step(score, optimizer)
     run_step, run_score = map(CompiledStep, (step, score)) if compile else (step, score)
     with keeping_mode(model), telling(listeners, run):
         while run.epoch <= epochs and not run.stop:
