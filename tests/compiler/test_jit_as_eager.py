@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from collections import OrderedDict
 
 import numpy as np
 import pytest
@@ -151,3 +152,61 @@ def test_a_dict_with_the_same_values_under_other_keys(jit, values):
     table.clear()
     table.update(zip((ndl.Tensor([1.0]), "low"), values, strict=True))
     assert f(ndl.Tensor([3.0])).item() == 6
+
+
+# ---- lists and dicts of the arguments
+
+
+class Table(dict):
+    def __missing__(self, key):
+        return 5.0
+
+
+def test_kinds_of_dicts_arrive_as_they_are(jit):
+    f = jit(lambda table: table["x"] * table["y"])
+    assert f(Table(x=ndl.Tensor([2.0]))).item() == 10
+    assert f(Table(x=ndl.Tensor([3.0]))).item() == 15
+    names = jit(lambda table: [*table])
+    assert names(OrderedDict(b=1.0, a=2.0)) == ["b", "a"]
+
+
+def append(xs, out):
+    xs.append(xs[0])
+
+
+def replace(xs, out):
+    xs[0] = xs[0] * 2
+
+
+def add(xs, out):
+    out["loss"] = xs[0]
+
+
+def remove(xs, out):
+    del out["parts"]
+
+
+def deep(xs, out):
+    out["parts"][0] = xs[0]
+
+
+@pytest.mark.parametrize(
+    ("write", "text"),
+    [
+        (append, "argument 0 from a list of 1 to a list of 2"),
+        (replace, r"argument 0\[0\] from needle.Tensor"),
+        (add, r"out\['loss'\] from nothing to needle.Tensor"),
+        (remove, r"out\['parts'\] from \[None\] to nothing"),
+        (deep, r"out\['parts'\]\[0\] from None to needle.Tensor"),
+    ],
+)
+def test_writing_into_lists_and_dicts_of_the_arguments_is_an_error(jit, write, text):
+    xs, out = [ndl.Tensor([1.0])], {"parts": [None]}
+
+    def f(xs, out):
+        write(xs, out)
+        return xs[0]
+
+    with pytest.raises(TraceError, match=rf"changes {text}.*change it outside, or copy"):
+        jit(f)(xs, out=out)
+    assert len(xs) == 1 and xs[0].item() == 1 and out == {"parts": [None]}

@@ -188,23 +188,27 @@ def _write_slot(tracer: StepTracer, number: int, key: Any, new: Any, tied: Any) 
     trace.slots.append((number, key, build, count if single else None))
 
 
-def refuse_changes(holders: list[Holder], held: list[dict[Any, Any]]) -> None:
-    """Raise TraceError where slots of objects that are not reachable changed."""
+def refuse_changes(holders: list[Holder], held: list[dict[Any, Any]], hint: str) -> None:
+    """Raise TraceError where slots that are no state changed: their objects are not reachable, or
+    are lists and dicts of the arguments.
+    """
     for holder, before in zip(holders, held, strict=True):
         now = dict(holder.items())
-        _refuse_other_length(holder, before, now)
+        _refuse_other_length(holder, before, now, hint)
         for key in (*before, *now):
             old, new = before.get(key, NOTHING), now.get(key, NOTHING)
             if old is not new and not _equal(old, new):
-                _refuse(holder, key, old, new, ", or make the object an argument of the function")
+                _refuse(holder, key, old, new, hint)
 
 
-def _refuse_other_length(holder: Holder, before: dict[Any, Any], now: dict[Any, Any]) -> None:
+def _refuse_other_length(
+    holder: Holder, before: dict[Any, Any], now: dict[Any, Any], hint: str = ""
+) -> None:
     target = holder.target
     if isinstance(target, list | deque | Members) and len(now) != len(before):
         kind = "set" if isinstance(target, Members) else type(target).__name__
         old, new = (f"a {kind} of {len(x)}" for x in (before, now))
-        _refuse(holder, "", _Words(old), _Words(new))
+        _refuse(holder, "", _Words(old), _Words(new), hint)
 
 
 def _equal(old: Any, new: Any) -> bool:

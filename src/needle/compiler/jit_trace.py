@@ -21,7 +21,7 @@ from needle.compiler.jit_collect import collect, refuse_changes
 from needle.compiler.jit_origins import Leaf, Slot, Trace
 from needle.compiler.jit_tracer import StepTracer
 from needle.compiler.state import State
-from needle.compiler.state_holders import restore, slots
+from needle.compiler.state_holders import Holder, restore, slots
 from needle.compiler.state_others import Generators, others
 from needle.compiler.trace import TracedArray
 from needle.compiler.trace_number import TracedNumber
@@ -62,7 +62,8 @@ def _trace(
                     generators.check(tracer.recorder)
                 elif generators.used():
                     raise HostDraw
-                refuse_changes(outside, held_outside)
+                hint = ", or make the object an argument of the function"
+                refuse_changes(outside, held_outside, hint)
                 collect(tracer, held, result)
             finally:
                 mode.tracer = None
@@ -92,11 +93,14 @@ def _run(
             return TracedArray.of(recorder, x.view(), f"argument {i}", Leaf(i))
         return TracedNumber(recorder, Leaf(i), x)
 
-    swapped = [signature.replace(x, swap) for x in args]
+    made: list[tuple[str, Any]] = []
+    swapped = [signature.replace(x, swap, f"argument {i}", made) for i, x in enumerate(args)]
     named = {
-        name: value if name in static else signature.replace(value, swap)
+        name: value if name in static else signature.replace(value, swap, name, made)
         for name, value in sorted(kwargs.items())
     }
+    own = [Holder(x, label, "item") for label, x in made]
+    held = slots(own)
     for i, key in state.arrays:
         target = state.holders[i].target
         array = target[key].view()  # two slots are two inputs, whatever they share now
@@ -107,4 +111,6 @@ def _run(
         number = TracedNumber(recorder, Slot(i, key), target[key])
         tracer.lifted[i, key] = target[key] = number
     with random.use_source(tracer):
-        return function(*swapped, **named)
+        result = function(*swapped, **named)
+    refuse_changes(own, held, ", or copy the argument first and change the copy")
+    return result

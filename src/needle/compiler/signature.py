@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -114,18 +115,26 @@ def objects(key: Any) -> list[Any]:
     return [x for part in key for x in objects(part)] if isinstance(key, tuple) else []
 
 
-def replace(x: Any, swap: Callable[[Any], Any]) -> Any:
-    """Return an argument with each leaf replaced by `swap(leaf)`, in the order of `flatten`."""
+def replace(x: Any, swap: Callable[[Any], Any], label: str = "", made: Any = None) -> Any:
+    """Return an argument with each leaf replaced by `swap(leaf)`, in the order of `flatten`.
+
+    The lists and dicts that stand for the argument's own are appended to `made`, with their labels.
+    """
     if isinstance(x, Tensor | np.ndarray):
         return swap(x)
     if isinstance(x, float | np.floating):
         return swap(x)
     if isinstance(x, tuple | list):
-        parts = [replace(part, swap) for part in x]
-        return type(x)(*parts) if hasattr(x, "_fields") else type(x)(parts)
-    if isinstance(x, dict):
-        return {key: replace(value, swap) for key, value in x.items()}
-    return x
+        parts = [replace(part, swap, f"{label}[{i}]", made) for i, part in enumerate(x)]
+        new: Any = type(x)(*parts) if hasattr(x, "_fields") else type(x)(parts)
+    elif isinstance(x, dict):
+        new = copy.copy(x)  # of a kind of its own, maybe
+        new.update({k: replace(v, swap, f"{label}[{k!r}]", made) for k, v in x.items()})
+    else:
+        return x
+    if made is not None and not isinstance(x, tuple):
+        made.append((label, new))
+    return new
 
 
 def describe(key: Any) -> str:
