@@ -9,7 +9,7 @@ import pytest
 
 import needle as ndl
 from needle import init, nn
-from needle.errors import ArgumentError, TraceError
+from needle.errors import ArgumentError, GradientError, TraceError
 from tests.compiler.compiled import count
 
 X = np.random.default_rng(0).standard_normal((6, 3)).astype("float32")
@@ -210,3 +210,59 @@ def test_writing_into_lists_and_dicts_of_the_arguments_is_an_error(jit, write, t
     with pytest.raises(TraceError, match=rf"changes {text}.*change it outside, or copy"):
         jit(f)(xs, out=out)
     assert len(xs) == 1 and xs[0].item() == 1 and out == {"parts": [None]}
+
+
+# ---- second derivatives
+
+
+def second(apply, *leaves):
+    """The gradient of |gradient|^2 at the leaves."""
+    apply().sum().backward()
+    total = sum((x.grad * x.grad).sum() for x in leaves)
+    for x in leaves:
+        x.grad = None
+    total.backward()
+    return [x.grad.numpy() for x in leaves]
+
+
+@pytest.mark.parametrize("draws", ["philox", "numpy"])
+def test_second_derivatives_draw_the_numbers_of_the_call(jit, draws):
+    drop = nn.Dropout(0.5)
+    f = jit(lambda x: drop(drop(x)) ** 3, random=draws)
+    x = ndl.Tensor(np.ones((8, 8), "float32"))
+    y = f(x)
+    before = np.random.get_state()[2]
+    (found,) = second(lambda: y, x)
+    np.testing.assert_allclose(found, np.where(y.numpy() == 64, 2 * 192 * 384, 0), rtol=1e-5)
+    assert np.random.get_state()[2] == before
+
+
+def test_second_derivatives_change_no_state(jit):
+    norm = nn.BatchNorm1d(3)
+    f, x = jit(norm), ndl.Tensor(X)
+    y = f(x) ** 3
+    before = norm.running_mean.numpy().copy()
+    second(lambda: y, x)
+    np.testing.assert_array_equal(norm.running_mean.numpy(), before)
+
+
+def test_second_derivatives_of_what_is_given_twice(jit):
+    w = ndl.Tensor([2.0])
+
+    def f(x, y):
+        return x**2 * y * w
+
+    np.testing.assert_allclose(second(lambda: jit(f)(w, w), w), second(lambda: f(w, w), w))
+
+
+def test_second_derivatives_where_the_call_changed_what_it_read_are_an_error(jit):
+    model = nn.Module()
+    model.scale = ndl.Tensor([2.0], requires_grad=False)
+
+    def f(x):
+        y = x**2 * model.scale
+        model.scale = model.scale * 0.5
+        return y
+
+    with pytest.raises(GradientError, match="second derivative of a call that changed state"):
+        second(lambda: jit(f)(x), x := ndl.Tensor([3.0]))

@@ -178,6 +178,23 @@ class PhiloxStream:
         return np.asarray(draw(self.key, self.index - 1, tuple(shape)), "float64")
 
 
+class HostStream(random.NumpyStream):
+    """What a call drew on the host, in order; None stands for what does not matter."""
+
+    def __init__(self, draws: list[Any]) -> None:
+        self.draws = iter(draws)
+
+    def uniform(self, shape: Any) -> Any:
+        """Draw from the uniform distribution."""
+        found = next(self.draws)
+        return super().uniform(shape) if found is None else found
+
+    def normal(self, shape: Any) -> Any:
+        """Draw from the normal distribution."""
+        found = next(self.draws)
+        return super().normal(shape) if found is None else found
+
+
 def _values(state: State, leaves: list[Any], result: Any) -> Iterator[tuple[str, np.ndarray]]:
     """Yield every array and number of the result and of the reachable state, in float64."""
     found: list[tuple[str, Any]] = []

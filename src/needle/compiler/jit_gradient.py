@@ -13,8 +13,10 @@ import numpy as np
 
 from needle.autograd.mode import mode
 from needle.autograd.tensor import Tensor, TensorOp
+from needle.backend import random
 from needle.compiler import signature
-from needle.compiler.jit_origins import Owner
+from needle.compiler.jit_check import HostStream, PhiloxStream, Snapshot
+from needle.compiler.jit_origins import Draw, Key, Owner
 from needle.compiler.state import State
 from needle.errors import GradientError
 
@@ -97,10 +99,20 @@ class GradientPart(TensorOp):
         self.forward, self.index = forward, index
 
     def gradient(self, out_grad: Tensor, node: Tensor) -> tuple[Any, ...]:
-        """Run the function eagerly and differentiate its gradient."""
+        """Run the function eagerly, with the call's random numbers, and differentiate its gradient.
+
+        Raises: GradientError where the call has changed state that its gradient needs.
+        """
         call = self.forward.call
+        wiring = call.variant.wiring
+        if not wiring.saved.isdisjoint(wiring.tied.values()):
+            raise GradientError(
+                "jit: a second derivative of a call that changed state it has read: compute it "
+                "under ndl.disable_jit()"
+            )
         function, args, kwargs = call.args
-        leaves = [Tensor(x.data) if isinstance(x, Tensor) else x for x in call.leaves]
+        copies = {id(x): Tensor(x.data) for x in call.leaves if isinstance(x, Tensor) and x.op}
+        leaves = [copies.get(id(x), x) for x in call.leaves]
         fresh = iter(leaves)
         args = [signature.replace(x, lambda _: next(fresh)) for x in args]
         kwargs = {k: signature.replace(v, lambda _: next(fresh)) for k, v in sorted(kwargs.items())}
@@ -108,9 +120,10 @@ class GradientPart(TensorOp):
         known = zip(owners, call.tensors(owners), strict=True)
         inputs = [leaves[o.index] if o.kind == "argument" else x for o, x in known]
         weight = Tensor(node.inputs[0].data)
-        kept = [x._grad for x in inputs]
+        before = Snapshot(call.state, leaves, call.variant.trace.foreign)
         try:
-            result = _pick(function(*args, **kwargs), self.forward.position)
+            with random.use_source(_draws(call)):
+                result = _pick(function(*args, **kwargs), self.forward.position)
             result.backward(weight)
             first = inputs[self.index].grad
             for x in (weight, *inputs):
@@ -118,12 +131,22 @@ class GradientPart(TensorOp):
             (first * out_grad.data).sum().backward()
             found = [x.grad for x in (weight, *inputs)]
         finally:
-            for x, grad in zip(inputs, kept, strict=True):
-                x._grad = grad
+            before.restore()
         return tuple(
             Tensor.make_const(np.zeros(x.shape, x.dtype)) if grad is None else grad
             for x, grad in zip(node.inputs, found, strict=True)
         )
+
+
+def _draws(call: Call) -> Any:
+    """Return what draws the random numbers of a call again, those that its gradient needs."""
+    variant = call.variant
+    for origin, value in zip(variant.trace.recorder.values, call.values, strict=True):
+        if isinstance(origin, Key):
+            return PhiloxStream(int(value))
+    arrays = [o for i, o in enumerate(variant.wiring.origins) if i not in variant.wiring.numbers]
+    kept = zip(arrays, call.arrays, strict=True)
+    return HostStream([array for origin, array in kept if isinstance(origin, Draw)])
 
 
 def _pick(result: Any, position: int) -> Tensor:
