@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -11,10 +11,25 @@ from numpy.typing import DTypeLike
 from needle.autograd.convert import to_array
 from needle.autograd.gradient import compute_gradient_of_variables
 from needle.autograd.mode import mode
-from needle.autograd.value import NUMBERS, Op, Value
+from needle.autograd.value import Op, Value
 from needle.backend.device import Device, check_device, default_device
 from needle.errors import DtypeError, GradientError, ShapeError
 from needle.names import OF_TENSORS, Missing
+
+F = TypeVar("F")
+
+
+def _op(function: Callable[[], F]) -> F:
+    """Stand for a function of `ops` in the class below: those need Tensors, so they come later."""
+    return _Later(function)  # type: ignore[return-value]
+
+
+class _Later(NamedTuple):
+    function: Callable[[], Any]
+
+
+def _reflected(function: Callable[[Any, Any], Tensor]) -> Callable[[Any, Any], Tensor]:
+    return lambda self, other: function(other, self)
 
 
 class TensorOp(Op):
@@ -173,147 +188,56 @@ class Tensor(Value):
             raise ShapeError(f"backward: expected out_grad {self.shape}, got {out_grad.shape}")
         compute_gradient_of_variables(self, out_grad, accumulate=accumulate)
 
-    # ---- methods with an op behind them
+    # ---- methods and operators that are ops
 
-    def sum(
-        self, axes: Any = None, keepdims: bool = False, *, axis: Any = None, dim: Any = None
-    ) -> Tensor:
-        """Sum over `axes` (None: all; int; tuple)."""
-        return ops.summation(self, axes, keepdims, axis=axis, dim=dim)
+    sum = _op(lambda: ops.summation)
+    mean = _op(lambda: ops.mean)
+    max = _op(lambda: ops.max)
+    min = _op(lambda: ops.min)
+    var = _op(lambda: ops.var)
+    broadcast_to = _op(lambda: ops.broadcast_to)
+    transpose = _op(lambda: ops.transpose)
+    matmul = _op(lambda: ops.matmul)
+    astype = _op(lambda: ops.cast)
 
-    def mean(
-        self, axes: Any = None, keepdims: bool = False, *, axis: Any = None, dim: Any = None
-    ) -> Tensor:
-        """Average over `axes`."""
-        return ops.mean(self, axes, keepdims, axis=axis, dim=dim)
-
-    def max(
-        self, axes: Any = None, keepdims: bool = False, *, axis: Any = None, dim: Any = None
-    ) -> Tensor:
-        """Take the largest element over `axes`."""
-        return ops.max(self, axes, keepdims, axis=axis, dim=dim)
-
-    def min(
-        self, axes: Any = None, keepdims: bool = False, *, axis: Any = None, dim: Any = None
-    ) -> Tensor:
-        """Take the smallest element over `axes`."""
-        return ops.min(self, axes, keepdims, axis=axis, dim=dim)
-
-    def var(
-        self,
-        axes: Any = None,
-        keepdims: bool = False,
-        *,
-        correction: float = 0,
-        axis: Any = None,
-        dim: Any = None,
-    ) -> Tensor:
-        """Compute the variance over `axes`: divided by n - correction."""
-        return ops.var(self, axes, keepdims, correction=correction, axis=axis, dim=dim)
-
-    def broadcast_to(self, shape: Any) -> Tensor:
-        """Broadcast to `shape`."""
-        return ops.broadcast_to(self, shape)
+    __add__ = _op(lambda: ops.add)
+    __sub__ = _op(lambda: ops.subtract)
+    __mul__ = _op(lambda: ops.multiply)
+    __truediv__ = _op(lambda: ops.divide)
+    __pow__ = _op(lambda: ops.power)
+    __matmul__ = _op(lambda: ops.matmul)
+    __radd__ = _op(lambda: _reflected(ops.add))
+    __rsub__ = _op(lambda: _reflected(ops.subtract))
+    __rmul__ = _op(lambda: _reflected(ops.multiply))
+    __rtruediv__ = _op(lambda: _reflected(ops.divide))
+    __rpow__ = _op(lambda: _reflected(ops.power))
+    __rmatmul__ = _op(lambda: _reflected(ops.matmul))
+    __neg__ = _op(lambda: ops.negate)
+    __abs__ = _op(lambda: ops.abs)
+    __lt__ = _op(lambda: ops.less)
+    __le__ = _op(lambda: ops.less_equal)
+    __gt__ = _op(lambda: ops.greater)
+    __ge__ = _op(lambda: ops.greater_equal)
+    __getitem__ = _op(lambda: ops.getitem)
 
     def reshape(self, *shape: Any) -> Tensor:
         """Give the elements another shape: `reshape(2, 3)` or `reshape((2, 3))`; -1 infers."""
         return ops.reshape(self, shape[0] if len(shape) == 1 else shape)
-
-    def transpose(self, axes: Any = None) -> Tensor:
-        """Swap two axes, the last two for None."""
-        return ops.transpose(self, axes)
 
     @property
     def T(self) -> Tensor:  # noqa: N802  NumPy's name
         """All axes in reverse order."""
         return ops.permute(self, tuple(range(self.ndim))[::-1])
 
-    def matmul(self, other: Any) -> Tensor:
-        """Multiply matrices."""
-        return ops.matmul(self, other)
-
-    def astype(self, dtype: DTypeLike) -> Tensor:
-        """Convert to another dtype; differentiable among floating dtypes."""
-        return ops.cast(self, dtype)
-
     def copy(self) -> Tensor:
         """Return a copy with storage of its own; gradients flow through it."""
         return ops.cast(self, self.dtype)
-
-    # ---- operators
-
-    def __add__(self, other: Any) -> Tensor:
-        return ops.add_scalar(self, other) if isinstance(other, NUMBERS) else ops.add(self, other)
-
-    def __radd__(self, other: Any) -> Tensor:
-        return ops.add_scalar(self, other) if isinstance(other, NUMBERS) else ops.add(other, self)
-
-    def __sub__(self, other: Any) -> Tensor:
-        return ops.subtract(self, other)
-
-    def __rsub__(self, other: Any) -> Tensor:
-        return ops.subtract(other, self)
-
-    def __mul__(self, other: Any) -> Tensor:
-        return (
-            ops.mul_scalar(self, other) if isinstance(other, NUMBERS) else ops.multiply(self, other)
-        )
-
-    def __rmul__(self, other: Any) -> Tensor:
-        return (
-            ops.mul_scalar(self, other) if isinstance(other, NUMBERS) else ops.multiply(other, self)
-        )
-
-    def __truediv__(self, other: Any) -> Tensor:
-        return (
-            ops.divide_scalar(self, other)
-            if isinstance(other, NUMBERS)
-            else ops.divide(self, other)
-        )
-
-    def __rtruediv__(self, other: Any) -> Tensor:
-        return ops.divide(other, self)
-
-    def __pow__(self, other: Any) -> Tensor:
-        return (
-            ops.power_scalar(self, other) if isinstance(other, NUMBERS) else ops.power(self, other)
-        )
-
-    def __rpow__(self, other: Any) -> Tensor:
-        return ops.power(other, self)
-
-    def __matmul__(self, other: Any) -> Tensor:
-        return ops.matmul(self, other)
-
-    def __rmatmul__(self, other: Any) -> Tensor:
-        return ops.matmul(other, self)
-
-    def __neg__(self) -> Tensor:
-        return ops.negate(self)
-
-    def __abs__(self) -> Tensor:
-        return ops.abs(self)
-
-    def __lt__(self, other: Any) -> Tensor:
-        return ops.less(self, other)
-
-    def __le__(self, other: Any) -> Tensor:
-        return ops.less_equal(self, other)
-
-    def __gt__(self, other: Any) -> Tensor:
-        return ops.greater(self, other)
-
-    def __ge__(self, other: Any) -> Tensor:
-        return ops.greater_equal(self, other)
 
     def __eq__(self, other: object) -> bool:
         return self is other if _is_comparable(other, "equal") else NotImplemented
 
     def __ne__(self, other: object) -> bool:
         return self is not other if _is_comparable(other, "not_equal") else NotImplemented
-
-    def __getitem__(self, index: Any) -> Tensor:
-        return ops.getitem(self, index)
 
     def __setitem__(self, index: Any, value: Any) -> None:
         raise DtypeError(
@@ -375,8 +299,6 @@ class Tensor(Value):
                 f"numpy.{ufunc.__name__} on a Tensor: not an op of needle; use an op of "
                 "needle.ops, or t.numpy() for the bare values"
             )
-        if len(inputs) == 2 and isinstance(inputs[0], NUMBERS) and ufunc.__name__ in _REFLECTED:
-            return getattr(inputs[1], _REFLECTED[ufunc.__name__])(inputs[0])
         return function(*inputs)
 
     def __dlpack__(self, **kwargs: Any) -> Any:
@@ -419,6 +341,10 @@ def _short(other: object) -> str:
 
 from needle import ops  # noqa: E402  a Tensor's operators are ops, and ops make Tensors
 
+for _name, _value in list(vars(Tensor).items()):
+    if isinstance(_value, _Later):
+        setattr(Tensor, _name, _value.function())
+
 # Not by `__getattr__`: a class that has one reads every attribute three times as slowly (8, 26 ns).
 _FUNCTIONS: list[str] = vars(ops)["__all__"]
 for _name in OF_TENSORS.keys() | set(_FUNCTIONS):
@@ -426,24 +352,9 @@ for _name in OF_TENSORS.keys() | set(_FUNCTIONS):
         setattr(Tensor, _name, Missing(_name, _FUNCTIONS))
 
 _UFUNCS: dict[str, Callable[..., Tensor]] = {
-    "add": ops.add,
-    "subtract": ops.subtract,
-    "multiply": ops.multiply,
-    "divide": ops.divide,
-    "power": ops.power,
-    "negative": ops.negate,
-    "matmul": ops.matmul,
-    "exp": ops.exp,
-    "log": ops.log,
-    "tanh": ops.tanh,
-    "sqrt": ops.sqrt,
-    "absolute": ops.abs,
-    "maximum": ops.maximum,
-    "minimum": ops.minimum,
-    "less": ops.less,
-    "less_equal": ops.less_equal,
-    "greater": ops.greater,
-    "greater_equal": ops.greater_equal,
-}
-# A NumPy number on the left reaches the ufunc; like a Python number it must widen nothing.
-_REFLECTED = {"add": "__radd__", "multiply": "__rmul__"}
+    name: getattr(ops, name)
+    for name in (
+        "add", "subtract", "multiply", "divide", "power", "matmul", "exp", "log", "tanh", "sqrt",
+        "maximum", "minimum", "less", "less_equal", "greater", "greater_equal",
+    )
+} | {"negative": ops.negate, "absolute": ops.abs}  # fmt: skip

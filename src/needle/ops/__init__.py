@@ -3,73 +3,36 @@
 from needle.autograd.tensor import TensorOp
 from needle.autograd.value import Op, TensorTupleOp
 from needle.ops.arithmetic import (
-    AddScalar, DivScalar, EWiseAdd, EWiseDiv, EWiseMul, EWisePow, MulScalar, Negate,
-    PowerScalar, add, add_scalar, divide, divide_scalar, mul_scalar, multiply, negate, power,
-    power_scalar, subtract,
+    AddScalar, DivScalar, EWiseAdd, EWiseDiv, EWiseMul, EWisePow, MulScalar, Negate, PowerScalar,
+    add, add_scalar, divide, divide_scalar, mul_scalar, multiply, negate, power, power_scalar,
+    subtract,
 )  # fmt: skip
-from needle.ops.compare import (
-    Equal, Less, LessEqual, NotEqual, Sign, Where, equal, greater, greater_equal, less,
-    less_equal, not_equal, sign, where,
-)  # fmt: skip
-from needle.ops.convolution import (
-    Conv,
-    conv,
-)
+from needle.ops.convolution import Conv, conv
 from needle.ops.elementwise import (
-    GELU, Abs, Clip, Erf, Exp, Log, Maximum, Minimum, ReLU, Sigmoid, Sqrt, Tanh, clip, erf, exp,
-    gelu, log, maximum, minimum, relu, sigmoid, sqrt, tanh,
+    GELU, Abs, Clip, Equal, Erf, Exp, Less, LessEqual, Log, Maximum, Minimum, NotEqual, ReLU,
+    Sigmoid, Sign, Sqrt, Tanh, Where, clip, equal, erf, exp, gelu, greater, greater_equal, less,
+    less_equal, log, maximum, minimum, not_equal, relu, sigmoid, sign, sqrt, tanh, where,
 )  # fmt: skip
-from needle.ops.elementwise import (
-    abs as abs,
-)
-from needle.ops.indexing import (
-    GetItem,
-    gather,
-    getitem,
-    scatter_add,
-)
-from needle.ops.joining import (
-    Flip, Split, Stack, flip, split, stack,
-)  # fmt: skip
-from needle.ops.linalg import (
-    MatMul,
-    matmul,
-)
-from needle.ops.logarithmic import (
-    LogSoftmax, LogSumExp, Softmax, logsoftmax, logsumexp, softmax,
-)  # fmt: skip
+from needle.ops.elementwise import abs as abs
+from needle.ops.indexing import GetItem, gather, getitem, scatter_add
+from needle.ops.linalg import MatMul, matmul
+from needle.ops.logarithmic import LogSoftmax, LogSumExp, Softmax, logsoftmax, logsumexp, softmax
 from needle.ops.movement import (
-    BroadcastTo, Cast, Concat, Permute, Reshape, Transpose, broadcast_to, cast, concat, permute,
-    reshape, squeeze, transpose, unsqueeze,
+    BroadcastTo, Cast, Concat, Flip, Permute, Reshape, Transpose, broadcast_to, cast, concat, flip,
+    permute, reshape, squeeze, transpose, unsqueeze,
 )  # fmt: skip
-from needle.ops.normalize import (
-    Normalize,
-    normalize,
-)
-from needle.ops.padding import (
-    Dilate, Pad, UnDilate, dilate, pad, undilate,
-)  # fmt: skip
-from needle.ops.pooling import (
-    adaptive_avg_pool, avg_pool, max_pool,
-)  # fmt: skip
-from needle.ops.reduce import (
-    Max, Mean, Min, Summation, Var, mean, summation, var,
-)  # fmt: skip
-from needle.ops.reduce import (
-    max as max,
-)
-from needle.ops.reduce import (
-    min as min,
-)
-from needle.ops.sequence import (
-    CausalMask, causal_mask, embedding,
-)  # fmt: skip
+from needle.ops.normalize import Normalize, normalize
+from needle.ops.padding import Dilate, Pad, UnDilate, dilate, pad, undilate
+from needle.ops.reduce import Max, Mean, Min, Summation, Var, mean, summation, var
+from needle.ops.reduce import max as max
+from needle.ops.reduce import min as min
+from needle.ops.sequence import CausalMask, causal_mask, embedding
 from needle.ops.tuples import (
-    FusedAddScalars, MakeTensorTuple, TupleGetItem, fused_add_scalars, make_tuple,
-    tuple_get_item,
+    FusedAddScalars, MakeTensorTuple, Split, Stack, TupleGetItem, fused_add_scalars, make_tuple,
+    split, stack, tuple_get_item,
 )  # fmt: skip
 from needle.ops.window import (
-    Fold, Windows, fold, windows,
+    Fold, Windows, adaptive_avg_pool, avg_pool, fold, max_pool, windows,
 )  # fmt: skip
 
 # Python's built-in names (abs, max, min) are left out: `import *` must not shadow them.

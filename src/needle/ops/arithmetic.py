@@ -1,4 +1,8 @@
-"""Arithmetic of two inputs, with NumPy's broadcasting, and of an input and a number."""
+"""Arithmetic of two inputs, with NumPy's broadcasting, and of an input and a number.
+
+Tables as in `elementwise`: what is computed, and the gradient by each input, from the gradient g of
+the result and the result y.
+"""
 
 from __future__ import annotations
 
@@ -6,26 +10,76 @@ from typing import Any
 
 import numpy as np
 
-from needle.autograd.tensor import Tensor, TensorOp
+from needle.autograd.tensor import Tensor
 from needle.autograd.value import NUMBERS, common_dtype, number_as_array
 from needle.ops.arguments import to_scalar
-from needle.ops.compare import equal, where
-from needle.ops.elementwise import log
-from needle.ops.movement import cast, sum_to
+from needle.ops.elementwise import Elementwise, elementwise, equal, log, where
+from needle.ops.movement import cast
 
 _FLOAT = np.dtype("float64")  # what a Python number counts as
 
+EWiseAdd = elementwise(
+    "EWiseAdd", "add", lambda a, b: a + b, lambda g, y, a, b: g, lambda g, y, a, b: g
+)
+EWiseMul = elementwise(
+    "EWiseMul", "multiply", lambda a, b: a * b, lambda g, y, a, b: g * b, lambda g, y, a, b: g * a
+)
+EWiseDiv = elementwise(
+    "EWiseDiv",
+    "divide",
+    lambda a, b: a / b,
+    lambda g, y, a, b: g / b,
+    lambda g, y, a, b: -(g / b * y),
+)
+EWisePow = elementwise(
+    "EWisePow",
+    "power",
+    lambda a, b: a**b,
+    # b a^(b-1), which is 0 and not 0 * inf where b is 0
+    lambda g, y, a, b: g * (b * a ** where(equal(b, 0), 1, b - 1)),
+    # a^b log a, which is 0 and not 0 * -inf where a is 0
+    lambda g, y, a, b: g * (y * log(where(equal(a, 0), 1, a))),
+)
+Negate = elementwise("Negate", "negate", lambda a: -a, lambda g, y, a: -g)
 
-class EWiseAdd(TensorOp):
-    """a + b."""
 
-    name = "add"
+class WithNumber(Elementwise):
+    """An op of a table with a number s, which stands last in its functions."""
 
-    def compute(self, a: Any, b: Any) -> Any:
-        return a + b
+    def __init__(self, scalar: Any) -> None:
+        self.scalar = to_scalar(self.name, scalar)
 
-    def gradient(self, out_grad: Tensor, node: Tensor) -> tuple[Tensor, ...]:
-        return tuple(sum_to(out_grad, x.shape) for x in node.inputs)
+    def compute(self, a: Any) -> Any:
+        return self.function(a, self.scalar)
+
+    def gradient(self, out_grad: Tensor, node: Tensor) -> Any:
+        return self.gradients[0](out_grad, node, node.inputs[0], self.scalar)
+
+
+AddScalar = elementwise(
+    "AddScalar", "add_scalar", lambda a, s: a + s, lambda g, y, a, s: g, base=WithNumber
+)
+MulScalar: type[Any] = elementwise(
+    "MulScalar",
+    "mul_scalar",
+    lambda a, s: a * s,
+    lambda g, y, a, s: MulScalar(s)(g),
+    base=WithNumber,
+)
+DivScalar: type[Any] = elementwise(
+    "DivScalar",
+    "divide_scalar",
+    lambda a, s: a / s,
+    lambda g, y, a, s: DivScalar(s)(g),
+    base=WithNumber,
+)
+PowerScalar = elementwise(
+    "PowerScalar",
+    "power_scalar",
+    lambda a, s: a**s,
+    lambda g, y, a, s: g * 0 if s == 0 else g * (s * (a if s == 2 else a ** (s - 1))),
+    base=WithNumber,
+)
 
 
 def add(a: Any, b: Any) -> Tensor:
@@ -35,7 +89,9 @@ def add(a: Any, b: Any) -> Tensor:
     needle.Tensor([[11. 12.]
      [21. 22.]])
     """
-    return EWiseAdd()(a, b)
+    if isinstance(b, NUMBERS):
+        return AddScalar(b)(a)
+    return AddScalar(a)(b) if isinstance(a, NUMBERS) else EWiseAdd()(a, b)
 
 
 def subtract(a: Any, b: Any) -> Tensor:
@@ -61,21 +117,6 @@ def _widened(b: Any, a: Any) -> Any:
     return b if b.dtype.kind == "f" or b.dtype == dtype else cast(b, dtype)
 
 
-class AddScalar(TensorOp):
-    """a + s."""
-
-    name = "add_scalar"
-
-    def __init__(self, scalar: Any) -> None:
-        self.scalar = to_scalar(self.name, scalar)
-
-    def compute(self, a: Any) -> Any:
-        return a + self.scalar
-
-    def gradient(self, out_grad: Tensor, node: Tensor) -> Tensor:
-        return out_grad
-
-
 def add_scalar(a: Any, scalar: Any) -> Tensor:
     """Add a number: a + s. `scalar` is a number or a 1-element array.
 
@@ -85,44 +126,15 @@ def add_scalar(a: Any, scalar: Any) -> Tensor:
     return AddScalar(scalar)(a)
 
 
-class EWiseMul(TensorOp):
-    """a * b."""
-
-    name = "multiply"
-
-    def compute(self, a: Any, b: Any) -> Any:
-        return a * b
-
-    def gradient(self, out_grad: Tensor, node: Tensor) -> tuple[Tensor | None, ...]:
-        a, b = node.inputs
-        return (
-            sum_to(out_grad * b, a.shape) if a.requires_grad else None,
-            sum_to(out_grad * a, b.shape) if b.requires_grad else None,
-        )
-
-
 def multiply(a: Any, b: Any) -> Tensor:
     """Multiply with broadcasting: a * b.
 
     >>> ops.multiply(ndl.Tensor([1.0, 2.0]), ndl.Tensor([3.0, 4.0]))
     needle.Tensor([3. 8.])
     """
-    return EWiseMul()(a, b)
-
-
-class MulScalar(TensorOp):
-    """a * s."""
-
-    name = "mul_scalar"
-
-    def __init__(self, scalar: Any) -> None:
-        self.scalar = to_scalar(self.name, scalar)
-
-    def compute(self, a: Any) -> Any:
-        return a * self.scalar
-
-    def gradient(self, out_grad: Tensor, node: Tensor) -> Tensor:
-        return MulScalar(self.scalar)(out_grad)
+    if isinstance(b, NUMBERS):
+        return MulScalar(b)(a)
+    return MulScalar(a)(b) if isinstance(a, NUMBERS) else EWiseMul()(a, b)
 
 
 def mul_scalar(a: Any, scalar: Any) -> Tensor:
@@ -134,47 +146,17 @@ def mul_scalar(a: Any, scalar: Any) -> Tensor:
     return MulScalar(scalar)(a)
 
 
-class EWiseDiv(TensorOp):
-    """a / b."""
-
-    name = "divide"
-
-    def compute(self, a: Any, b: Any) -> Any:
-        return a / b
-
-    def gradient(self, out_grad: Tensor, node: Tensor) -> tuple[Tensor | None, ...]:
-        a, b = node.inputs
-        by_b = out_grad / b
-        return (
-            sum_to(by_b, a.shape) if a.requires_grad else None,
-            sum_to(-(by_b * node), b.shape) if b.requires_grad else None,
-        )
-
-
 def divide(a: Any, b: Any) -> Tensor:
     """Divide with broadcasting: a / b.
 
     >>> ops.divide(ndl.Tensor([1.0]), ndl.Tensor([4.0]))
     needle.Tensor([0.25])
     """
+    if isinstance(b, NUMBERS):
+        return DivScalar(b)(a)
     if isinstance(a, NUMBERS) and getattr(b, "dtype", _FLOAT).kind != "f":
         a = float(a)  # -2 is no uint8, and the result is floating anyway
     return EWiseDiv()(a, b)
-
-
-class DivScalar(TensorOp):
-    """a / s."""
-
-    name = "divide_scalar"
-
-    def __init__(self, scalar: Any) -> None:
-        self.scalar = to_scalar(self.name, scalar)
-
-    def compute(self, a: Any) -> Any:
-        return a / self.scalar
-
-    def gradient(self, out_grad: Tensor, node: Tensor) -> Tensor:
-        return DivScalar(self.scalar)(out_grad)
 
 
 def divide_scalar(a: Any, scalar: Any) -> Tensor:
@@ -186,51 +168,13 @@ def divide_scalar(a: Any, scalar: Any) -> Tensor:
     return DivScalar(scalar)(a)
 
 
-class EWisePow(TensorOp):
-    """a ** b."""
-
-    name = "power"
-
-    def compute(self, a: Any, b: Any) -> Any:
-        return a**b
-
-    def gradient(self, out_grad: Tensor, node: Tensor) -> tuple[Tensor | None, ...]:
-        a, b = node.inputs
-        grad_a = grad_b = None
-        if a.requires_grad:  # b a^(b-1), which is 0 and not 0 * inf where b is 0
-            slope = b * a ** where(equal(b, 0), 1, b - 1)
-            grad_a = sum_to(out_grad * slope, a.shape)
-        if b.requires_grad:  # a^b log a, which is 0 and not 0 * -inf where a is 0
-            slope = node * log(where(equal(a, 0), 1, a))
-            grad_b = sum_to(out_grad * slope, b.shape)
-        return grad_a, grad_b
-
-
 def power(a: Any, b: Any) -> Tensor:
     """Raise to a power with broadcasting: a ** b; d/da = b a^(b-1), d/db = a^b log a.
 
     >>> ops.power(ndl.Tensor([2.0]), ndl.Tensor([3.0]))
     needle.Tensor([8.])
     """
-    return EWisePow()(a, b)
-
-
-class PowerScalar(TensorOp):
-    """a ** s."""
-
-    name = "power_scalar"
-
-    def __init__(self, scalar: Any) -> None:
-        self.scalar = to_scalar(self.name, scalar)
-
-    def compute(self, a: Any) -> Any:
-        return a**self.scalar
-
-    def gradient(self, out_grad: Tensor, node: Tensor) -> Tensor:
-        a, s = node.inputs[0], self.scalar
-        if s == 0:
-            return out_grad * 0
-        return out_grad * (s * (a if s == 2 else a ** (s - 1)))
+    return PowerScalar(b)(a) if isinstance(b, NUMBERS) else EWisePow()(a, b)
 
 
 def power_scalar(a: Any, scalar: Any) -> Tensor:
@@ -240,18 +184,6 @@ def power_scalar(a: Any, scalar: Any) -> Tensor:
     needle.Tensor([9.])
     """
     return PowerScalar(scalar)(a)
-
-
-class Negate(TensorOp):
-    """-a."""
-
-    name = "negate"
-
-    def compute(self, a: Any) -> Any:
-        return -a
-
-    def gradient(self, out_grad: Tensor, node: Tensor) -> Tensor:
-        return -out_grad
 
 
 def negate(a: Any) -> Tensor:

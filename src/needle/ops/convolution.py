@@ -10,8 +10,7 @@ import numpy as np
 from needle.autograd.tensor import Tensor, TensorOp
 from needle.errors import ArgumentError, ShapeError
 from needle.ops.arguments import per_axis, shape_of
-from needle.ops.joining import flip
-from needle.ops.movement import permute, transpose
+from needle.ops.movement import flip, permute, transpose
 from needle.ops.padding import Pad, dilate, pad
 from needle.ops.window import Windows
 

@@ -1,28 +1,122 @@
-"""Functions of each element: logarithm, exponential, activations, limits."""
+"""Functions of each element: comparisons, selection, exponential, activations, limits.
+
+Nearly all are lines of tables, of which `elementwise` makes classes: what is computed, from arrays;
+then for each input its gradient, from the gradient g of the result, the result y, and the inputs.
+"""
 
 from __future__ import annotations
 
 import math
+import sys
+from collections.abc import Callable
 from typing import Any
 
 from needle.autograd.tensor import Tensor, TensorOp
 from needle.backend import extensions
 from needle.errors import ArgumentError
 from needle.ops.arguments import to_scalar
-from needle.ops.compare import equal, greater, greater_equal, less, less_equal, sign
 from needle.ops.movement import sum_to
 
 
-class Log(TensorOp):
-    """Natural logarithm."""
+class Elementwise(TensorOp):
+    """An op of a table: inputs broadcast, and their gradients are summed back to their shapes."""
 
-    name = "log"
+    function: Callable[..., Any]
+    gradients: tuple[Any, ...]  # functions that give a Tensor, or None
 
-    def compute(self, a: Any) -> Any:
-        return a.__array_namespace__().log(a)
+    def compute(self, *arrays: Any) -> Any:
+        return self.function(*arrays)
 
-    def gradient(self, out_grad: Tensor, node: Tensor) -> Tensor:
-        return out_grad / node.inputs[0]
+    def gradient(self, out_grad: Tensor, node: Tensor) -> Any:
+        by_input, inputs = self.gradients, node.inputs
+        if len(inputs) == 1:
+            return by_input[0](out_grad, node, inputs[0])
+        pairs = zip(by_input, inputs, strict=True)
+        return tuple(
+            sum_to(f(out_grad, node, *inputs), x.shape) if f and x.requires_grad else None
+            for f, x in pairs
+        )
+
+
+def elementwise(
+    cls: str, name: str, function: Any, *gradients: Any, base: type[Elementwise] = Elementwise
+) -> type[Any]:
+    """Make the class of an op from a line of a table; without gradients, results are constants."""
+    own = {"name": name, "function": staticmethod(function), "gradients": gradients}
+    own |= {"__doc__": f"See `ops.{name}`.", "__module__": sys._getframe(1).f_globals["__name__"]}
+    if not gradients:
+        own |= {"differentiable": False, "gradient": TensorOp.gradient}
+    return type(cls, (base,), own)
+
+
+def _xp(a: Any) -> Any:
+    return a.__array_namespace__()
+
+
+# Of one input: class, name, what is computed, gradient.
+Log = elementwise("Log", "log", lambda a: _xp(a).log(a), lambda g, y, a: g / a)
+Exp = elementwise("Exp", "exp", lambda a: _xp(a).exp(a), lambda g, y, a: g * y)
+Sqrt = elementwise("Sqrt", "sqrt", lambda a: _xp(a).sqrt(a), lambda g, y, a: g / (y * 2))
+Abs = elementwise("Abs", "abs", lambda a: _xp(a).abs(a), lambda g, y, a: g * sign(a))
+Sign = elementwise("Sign", "sign", lambda a: _xp(a).sign(a))
+Tanh = elementwise("Tanh", "tanh", lambda a: _xp(a).tanh(a), lambda g, y, a: g * (1 - y**2))
+ReLU = elementwise("ReLU", "relu", lambda a: _xp(a).maximum(a, 0), lambda g, y, a: g * (y > 0))
+Sigmoid = elementwise(
+    "Sigmoid", "sigmoid", lambda a: _logistic(a), lambda g, y, a: g * (y * (1 - y))
+)
+Erf = elementwise(
+    "Erf", "erf", extensions.erf, lambda g, y, a: g * (exp(-(a**2)) * (2 / math.sqrt(math.pi)))
+)
+GELU = elementwise("GELU", "gelu", lambda a: a * _normal(a), lambda g, y, a: g * _gelu_slope(a))
+
+# Of two inputs: a gradient for each. Comparisons have none.
+Less = elementwise("Less", "less", lambda a, b: a < b)
+LessEqual = elementwise("LessEqual", "less_equal", lambda a, b: a <= b)
+Equal = elementwise("Equal", "equal", lambda a, b: a == b)
+NotEqual = elementwise("NotEqual", "not_equal", lambda a, b: a != b)
+Maximum = elementwise(
+    "Maximum",
+    "maximum",
+    lambda a, b: _xp(a).maximum(a, b),
+    lambda g, y, a, b: g * _share(a > b, a, b, g),
+    lambda g, y, a, b: g * (1 - _share(a > b, a, b, g)),
+)
+Minimum = elementwise(
+    "Minimum",
+    "minimum",
+    lambda a, b: _xp(a).minimum(a, b),
+    lambda g, y, a, b: g * _share(a < b, a, b, g),
+    lambda g, y, a, b: g * (1 - _share(a < b, a, b, g)),
+)
+Where = elementwise(
+    "Where",
+    "where",
+    lambda condition, a, b: _xp(condition).where(condition, a, b),
+    None,
+    lambda g, y, condition, a, b: where(condition, g, 0),
+    lambda g, y, condition, a, b: where(condition, 0, g),
+)
+
+
+def _logistic(a: Any) -> Any:
+    xp = a.__array_namespace__()
+    z = xp.exp(xp.abs(a) * -1.0)  # never overflows; times -1.0 since -a wraps for uint8
+    return xp.where(a < 0, z, xp.ones_like(z)) / (1 + z)
+
+
+def _normal(a: Any) -> Any:
+    """Return the normal distribution function of an array."""
+    return (extensions.erf(a * math.sqrt(0.5)) + 1) * 0.5
+
+
+def _gelu_slope(a: Tensor) -> Tensor:
+    density = exp(a**2 * -0.5) * (1 / math.sqrt(2 * math.pi))
+    return (erf(a * math.sqrt(0.5)) + 1) * 0.5 + a * density
+
+
+def _share(chosen: Tensor, a: Tensor, b: Tensor, g: Tensor) -> Tensor:
+    """Return a's share of the gradient: 1 where it is chosen, half where both are equal."""
+    return (chosen + equal(a, b) * 0.5).astype(g.dtype)
 
 
 def log(a: Any) -> Tensor:
@@ -34,18 +128,6 @@ def log(a: Any) -> Tensor:
     return Log()(a)
 
 
-class Exp(TensorOp):
-    """e ** a."""
-
-    name = "exp"
-
-    def compute(self, a: Any) -> Any:
-        return a.__array_namespace__().exp(a)
-
-    def gradient(self, out_grad: Tensor, node: Tensor) -> Tensor:
-        return out_grad * node
-
-
 def exp(a: Any) -> Tensor:
     """Take the exponential: e ** a.
 
@@ -53,18 +135,6 @@ def exp(a: Any) -> Tensor:
     needle.Tensor([1.])
     """
     return Exp()(a)
-
-
-class Sqrt(TensorOp):
-    """Square root."""
-
-    name = "sqrt"
-
-    def compute(self, a: Any) -> Any:
-        return a.__array_namespace__().sqrt(a)
-
-    def gradient(self, out_grad: Tensor, node: Tensor) -> Tensor:
-        return out_grad / (node * 2)
 
 
 def sqrt(a: Any) -> Tensor:
@@ -76,18 +146,6 @@ def sqrt(a: Any) -> Tensor:
     return Sqrt()(a)
 
 
-class Abs(TensorOp):
-    """|a|."""
-
-    name = "abs"
-
-    def compute(self, a: Any) -> Any:
-        return a.__array_namespace__().abs(a)
-
-    def gradient(self, out_grad: Tensor, node: Tensor) -> Tensor:
-        return out_grad * sign(node.inputs[0])
-
-
 def abs(a: Any) -> Tensor:
     """Take the absolute value; the gradient at 0 is 0.
 
@@ -95,18 +153,6 @@ def abs(a: Any) -> Tensor:
     needle.Tensor([2.])
     """
     return Abs()(a)
-
-
-class Tanh(TensorOp):
-    """Hyperbolic tangent."""
-
-    name = "tanh"
-
-    def compute(self, a: Any) -> Any:
-        return a.__array_namespace__().tanh(a)
-
-    def gradient(self, out_grad: Tensor, node: Tensor) -> Tensor:
-        return out_grad * (1 - node**2)
 
 
 def tanh(a: Any) -> Tensor:
@@ -118,20 +164,6 @@ def tanh(a: Any) -> Tensor:
     return Tanh()(a)
 
 
-class Sigmoid(TensorOp):
-    """1 / (1 + e^-a)."""
-
-    name = "sigmoid"
-
-    def compute(self, a: Any) -> Any:
-        xp = a.__array_namespace__()
-        z = xp.exp(xp.abs(a) * -1.0)  # never overflows; times -1.0 since -a wraps for uint8
-        return xp.where(a < 0, z, xp.ones_like(z)) / (1 + z)
-
-    def gradient(self, out_grad: Tensor, node: Tensor) -> Tensor:
-        return out_grad * (node * (1 - node))
-
-
 def sigmoid(a: Any) -> Tensor:
     """Take the logistic function: 1 / (1 + e^-a).
 
@@ -139,18 +171,6 @@ def sigmoid(a: Any) -> Tensor:
     needle.Tensor([0.5])
     """
     return Sigmoid()(a)
-
-
-class ReLU(TensorOp):
-    """max(a, 0)."""
-
-    name = "relu"
-
-    def compute(self, a: Any) -> Any:
-        return a.__array_namespace__().maximum(a, 0)
-
-    def gradient(self, out_grad: Tensor, node: Tensor) -> Tensor:
-        return out_grad * greater(node, 0)
 
 
 def relu(a: Any) -> Tensor:
@@ -162,18 +182,6 @@ def relu(a: Any) -> Tensor:
     return ReLU()(a)
 
 
-class Erf(TensorOp):
-    """The error function."""
-
-    name = "erf"
-
-    def compute(self, a: Any) -> Any:
-        return extensions.erf(a)
-
-    def gradient(self, out_grad: Tensor, node: Tensor) -> Tensor:
-        return out_grad * (exp(-(node.inputs[0] ** 2)) * (2 / math.sqrt(math.pi)))
-
-
 def erf(a: Any) -> Tensor:
     """Take the error function: 2/sqrt(pi) times the integral of e^(-t^2) from 0 to a.
 
@@ -181,20 +189,6 @@ def erf(a: Any) -> Tensor:
     needle.Tensor([0.])
     """
     return Erf()(a)
-
-
-class GELU(TensorOp):
-    """a Phi(a), Phi the normal distribution function."""
-
-    name = "gelu"
-
-    def compute(self, a: Any) -> Any:
-        return a * (extensions.erf(a * math.sqrt(0.5)) + 1) * 0.5
-
-    def gradient(self, out_grad: Tensor, node: Tensor) -> Tensor:
-        a = node.inputs[0]
-        phi = exp(a**2 * -0.5) * (1 / math.sqrt(2 * math.pi))
-        return out_grad * ((erf(a * math.sqrt(0.5)) + 1) * 0.5 + a * phi)
 
 
 def gelu(a: Any, approximate: str = "none") -> Tensor:
@@ -213,37 +207,59 @@ def gelu(a: Any, approximate: str = "none") -> Tensor:
     raise ArgumentError(f'gelu: expected approximate "none" or "tanh", got {approximate!r}')
 
 
-class Maximum(TensorOp):
-    """The larger of a and b."""
-
-    name = "maximum"
-
-    def compute(self, a: Any, b: Any) -> Any:
-        return a.__array_namespace__().maximum(a, b)
-
-    def gradient(self, out_grad: Tensor, node: Tensor) -> tuple[Tensor, ...]:
-        a, b = node.inputs
-        to_a = greater(a, b) + equal(a, b) * 0.5  # equal values share the gradient
-        return _share(out_grad, to_a, node)
+def sign(a: Any) -> Tensor:
+    """Take the sign: -1, 0 or 1; a constant, its gradient is 0."""
+    return Sign()(a)
 
 
-class Minimum(TensorOp):
-    """The smaller of a and b."""
+def less(a: Any, b: Any) -> Tensor:
+    """Compare elementwise: a < b.
 
-    name = "minimum"
-
-    def compute(self, a: Any, b: Any) -> Any:
-        return a.__array_namespace__().minimum(a, b)
-
-    def gradient(self, out_grad: Tensor, node: Tensor) -> tuple[Tensor, ...]:
-        a, b = node.inputs
-        return _share(out_grad, less(a, b) + equal(a, b) * 0.5, node)
+    >>> ops.less(ndl.Tensor([1.0, 2.0]), 1.5)
+    needle.Tensor([ True False])
+    """
+    return Less()(a, b)
 
 
-def _share(out_grad: Tensor, to_a: Tensor, node: Tensor) -> tuple[Tensor, ...]:
-    a, b = node.inputs
-    to_a = to_a.astype(out_grad.dtype)
-    return sum_to(out_grad * to_a, a.shape), sum_to(out_grad * (1 - to_a), b.shape)
+def less_equal(a: Any, b: Any) -> Tensor:
+    """Compare elementwise: a <= b."""
+    return LessEqual()(a, b)
+
+
+def greater(a: Any, b: Any) -> Tensor:
+    """Compare elementwise: a > b."""
+    return Less()(b, a)
+
+
+def greater_equal(a: Any, b: Any) -> Tensor:
+    """Compare elementwise: a >= b."""
+    return LessEqual()(b, a)
+
+
+def equal(a: Any, b: Any) -> Tensor:
+    """Compare values elementwise (`==` between Tensors is identity).
+
+    >>> ops.equal(ndl.Tensor([1.0, 2.0]), 2)
+    needle.Tensor([False  True])
+    """
+    return Equal()(a, b)
+
+
+def not_equal(a: Any, b: Any) -> Tensor:
+    """Compare values elementwise: True where they differ."""
+    return NotEqual()(a, b)
+
+
+def where(condition: Any, a: Any, b: Any) -> Tensor:
+    """Select elementwise with broadcasting: a where `condition` (bool) holds, else b.
+
+    >>> x = ndl.Tensor([-1.0, 2.0])
+    >>> ops.where(x > 0, x, 0)
+    needle.Tensor([0. 2.])
+    """
+    if getattr(condition, "dtype", "bool") != "bool":
+        condition = not_equal(condition, 0)
+    return Where()(condition, a, b)
 
 
 def maximum(a: Any, b: Any) -> Tensor:

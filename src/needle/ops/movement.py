@@ -1,4 +1,4 @@
-"""Ops that move elements without changing them: reshape, broadcast, transpose, concatenate."""
+"""Ops that move elements without changing them: reshape, broadcast, transpose, flip, join."""
 
 from __future__ import annotations
 
@@ -147,6 +147,31 @@ def permute(a: Any, axes: Sequence[int]) -> Tensor:
     (4, 2, 3)
     """
     return Permute(axes)(a)
+
+
+class Flip(TensorOp):
+    """The elements in reverse order along axes."""
+
+    name = "flip"
+
+    def __init__(self, axes: Any = None) -> None:
+        self.axes = resolve_axes(self.name, axes)
+
+    def compute(self, a: Any) -> Any:
+        axes = reduced_axes(self.name, self.axes, a.ndim)
+        return a.__array_namespace__().flip(a, axis=axes)
+
+    def gradient(self, out_grad: Tensor, node: Tensor) -> Tensor:
+        return flip(out_grad, self.axes)
+
+
+def flip(a: Any, axes: Any = None) -> Tensor:
+    """Reverse the order along `axes`, all of them for None.
+
+    >>> ops.flip(ndl.Tensor([[1.0, 2.0], [3.0, 4.0]]), axes=0).numpy().tolist()
+    [[3.0, 4.0], [1.0, 2.0]]
+    """
+    return Flip(axes)(a)
 
 
 def squeeze(a: Any, axes: Any) -> Tensor:

@@ -7,7 +7,7 @@ from typing import Any
 
 from needle.autograd.tensor import Tensor, TensorOp
 from needle.ops.arguments import kept_shape, reduced_axes, resolve_axes
-from needle.ops.compare import equal
+from needle.ops.elementwise import equal
 from needle.ops.movement import broadcast_to, reshape
 
 
