@@ -132,7 +132,7 @@ def _trace(example: Example) -> list[str]:
 
 
 def _rules(example: Example) -> list[str]:
-    rules = {rule.__name__: rule for group in RULES.values() for rule in group}
+    rules = {rule.__name__: rule for rule in RULES}
     rows = [
         f"| `{name}` | {count} | {_sentence(rules[name])} |"
         for name, count in sorted(example.fired.items(), key=lambda item: (-item[1], item[0]))

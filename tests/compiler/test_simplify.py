@@ -8,7 +8,7 @@ from needle.compiler.simplify import RULES, simplify
 from needle.compiler.simplify_rewriter import Rewriter, matching_groups
 from tests.compiler import building as g
 
-RULE_NAMES = {rule.__name__ for rules in RULES.values() for rule in rules}
+RULE_NAMES = {rule.__name__ for rule in RULES}
 
 
 def full(value, x):
@@ -108,10 +108,7 @@ CASES = {
         (lambda x, **_: g.add(x, full(0.0, x)), "add x 0.0"),
         (lambda x, **_: g.sub(x, full(-0.0, x)), "sub x -0.0"),
         (lambda i, **_: g.add(i, full(0, i)), "i"),
-        (lambda i, **_: g.binary("floordiv", i, full(1, i)), "i"),
-        (lambda x, **_: g.binary("floordiv", x, full(1.0, x)), "floordiv x 1.0"),
-        (lambda i, **_: g.binary("or", i, full(0, i)), "i"),
-        (lambda b, **_: g.binary("xor", b, full(False, b)), "b"),
+        (lambda i, **_: g.binary("floordiv", i, full(1, i)), "floordiv i 1"),
     ],
     "add_of_negation": [
         (lambda x, y, **_: g.add(x, neg(y)), "sub x y"),
@@ -119,15 +116,6 @@ CASES = {
         (lambda x, y, **_: g.sub(x, neg(y)), "add x y"),
         (lambda x, v, **_: g.add(x, neg(column(v, 3))), "sub x (bc (rs v))"),
         (lambda x, r, **_: g.add(x, bc(neg(r), 4, 3)), "sub x (bc r)"),
-    ],
-    "negation_out_of_product": [
-        (lambda x, y, **_: g.mul(neg(x), y), "neg (mul x y)"),
-        (lambda x, y, **_: g.div(x, neg(y)), "neg (div x y)"),
-        (lambda x, y, **_: g.mul(neg(x), neg(y)), "mul x y"),
-    ],
-    "negation_out_of_constant": [
-        (lambda x, **_: g.mul(x, full(-1.0, x)), "neg x"),
-        (lambda x, y, **_: g.add(y, g.mul(full(-2.0, x), x)), "sub y (mul x 2.0)"),
     ],
     "power_by_constant": [
         (lambda x, **_: power(x, 2.0), "mul x x"),
@@ -158,12 +146,6 @@ CASES = {
             "mul (rsqrt y) (rsqrt y)",
         ),
     ],
-    "cast_of_cast": [
-        (lambda x, **_: g.cast(g.cast(x, "float64"), "float32"), "x"),
-        (lambda b, **_: g.cast(g.cast(b, "int32"), "float32"), "cast[float32] b"),
-        (lambda i, **_: g.cast(g.cast(i, "float64"), "int64"), "cast[int64] (cast[float64] i)"),
-        (lambda x, **_: g.cast(g.cast(x, "int64"), "float32"), "cast[float32] (cast[int64] x)"),
-    ],
     "compare_of_widened": [
         (lambda x, **_: wide("le", x, 0.9), "le x 0.8999999761581421"),
         (lambda x, **_: wide("lt", x, 0.9), "lt x 0.9000000357627869"),
@@ -189,11 +171,6 @@ CASES = {
             lambda **_: g.compare("le", uniform("normal"), full(1.0, uniform())),
             "le (random 1) 1.0",
         ),
-    ],
-    "where_decided": [
-        (lambda b, x, **_: g.where(b, x, x), "x"),
-        (lambda b, x, y, **_: g.where(full(True, b), x, y), "x"),
-        (lambda b, x, y, **_: g.where(g.unary("not", b), x, y), "where b y x"),
     ],
     "softmax_from_logsumexp": [
         (
@@ -234,32 +211,38 @@ CASES = {
         ),
         (lambda v, **_: power(g.reshape(v, (2, 2)), 5.0), "rs (pow v 5.0)"),
     ],
-    "compose_broadcasts": [
-        (lambda s, **_: bc(bc(s, 3), 4, 3), "bc s"),
-        (lambda r, **_: bc(g.reshape(r, (1, 3)), 4, 3), "bc r"),
+    "order_kept": [
         (lambda r, **_: bc(r, 1, 3), "rs r"),
-    ],
-    "compose_reshapes": [
-        (lambda x, **_: g.reshape(g.reshape(x, (12,)), (2, 6)), "rs x"),
         (lambda x, **_: g.reshape(g.reshape(x, (12,)), (4, 3)), "x"),
+        (lambda r, **_: g.permute(g.reshape(r, (1, 3)), (1, 0)), "rs r"),
+        (lambda x, **_: g.make(g.Slice((0, 0), (4, 3), (1, 1)), x), "x"),
+        (lambda x, **_: g.make(g.Pad((0, 0), (0, 0), (1, 0)), g.slice_(x, (0, 0), (1, 3))), None),
+        (lambda v, **_: total(g.reshape(v, (4, 1)), 1), "v"),
+        (lambda x, **_: g.make(g.Reduce("max", ()), x), "x"),
+        (lambda x, **_: g.concat([x], 0), "x"),
+        (lambda x, **_: g.permute(x, (1, 0)), "permute[1, 0] x"),
     ],
-    "reshape_of_broadcast": [
-        (lambda s, **_: g.reshape(bc(s, 4, 3), (12,)), "bc s"),
-        (lambda r, **_: g.reshape(bc(r, 2, 2, 3), (4, 3)), "bc r"),
-        (lambda r, **_: g.reshape(bc(r, 4, 3), (12,)), "rs (bc r)"),
+    "last_shape_holds": [
+        (lambda s, **_: bc(bc(s, 3), 4, 3), "bc s"),
+        (lambda x, **_: g.reshape(g.reshape(x, (12,)), (2, 6)), "rs x"),
+        (lambda r, **_: bc(g.reshape(r, (1, 3)), 4, 3), "bc r"),
+        (lambda v, **_: bc(g.reshape(v, (4, 1)), 4, 3), "bc (rs v)"),
+        (lambda x, **_: g.reshape(full(2.0, x), (12,)), "2.0"),
     ],
     "compose_permutes": [
         (lambda x, **_: g.permute(g.permute(x, (1, 0)), (1, 0)), "x"),
-        (lambda r, **_: g.permute(g.reshape(r, (1, 3)), (1, 0)), "rs r"),
+        (
+            lambda x, **_: g.permute(g.permute(g.reshape(x, (2, 2, 3)), (1, 2, 0)), (1, 2, 0)),
+            "permute[2, 0, 1] (rs x)",
+        ),
     ],
-    "permute_of_broadcast": [(lambda r, **_: g.permute(bc(r, 4, 3), (1, 0)), "bc (rs r)")],
     "compose_slices": [
-        (lambda x, **_: g.make(g.Slice((0, 0), (4, 3), (1, 1)), x), "x"),
         (
             lambda x, **_: g.slice_(g.slice_(x, (1, 0), (4, 3)), (0, 1), (3, 2), (2, 1)),
             "slice[(1, 1), (4, 2), (2, 1)] x",
         ),
     ],
+    "permute_of_broadcast": [(lambda r, **_: g.permute(bc(r, 4, 3), (1, 0)), "bc (rs r)")],
     "slice_of_broadcast": [
         (lambda r, **_: g.slice_(bc(r, 4, 3), (1, 0), (3, 2)), "bc (slice[(0,), (2,), (1,)] r)"),
         (lambda s, **_: g.slice_(bc(s, 4, 3), (1, 0), (3, 2)), "bc s"),
@@ -281,18 +264,6 @@ CASES = {
             lambda x, **_: g.slice_(g.reshape(x, (2, 6)), (0, 0), (2, 3)),
             "slice[(0, 0), (2, 3), (1, 1)] (rs x)",
         ),
-    ],
-    "slice_of_concat": [
-        (lambda x, y, **_: g.slice_(g.concat([x, y], 0), (4, 0), (8, 3)), "y"),
-        (
-            lambda x, y, **_: g.slice_(g.concat([x, y], 0), (3, 0), (5, 3)),
-            "slice[(3, 0), (5, 3), (1, 1)] (concat[0] x y)",
-        ),
-    ],
-    "flatten_concat": [
-        (lambda x, **_: g.concat([x], 0), "x"),
-        (lambda x, y, **_: g.concat([g.concat([x, y], 0), x], 0), "concat[0] x y x"),
-        (lambda x, y, **_: g.concat([x, g.slice_(y, (0, 0), (0, 3))], 0), "x"),
     ],
     "concat_of_reshapes": [
         (
@@ -322,10 +293,6 @@ CASES = {
         (lambda x, **_: g.flip(g.flip(x, (0, 1)), (0,)), "flip[1] x"),
         (lambda r, **_: g.flip(bc(r, 4, 3), (0,)), "bc r"),
     ],
-    "pad_nothing": [
-        (lambda x, **_: g.make(g.Pad((0, 0), (0, 0), (1, 0)), g.slice_(x, (0, 0), (1, 3))), None),
-        (lambda x, **_: g.pad(full(2.0, x), (1, 0), (0, 0), value=2.0), "2.0"),
-    ],
     "reshape_of_permute": [
         (lambda x, **_: g.reshape(g.permute(x, (1, 0)), (3, 1, 4)), "permute[1, 2, 0] (rs x)"),
         (lambda x, **_: g.reshape(g.permute(x, (1, 0)), (12,)), "rs (permute[1, 0] x)"),
@@ -348,27 +315,12 @@ CASES = {
             "permute[1, 0, 3, 2] (windows[(0, 1), (3, 2)] x)",
         ),
     ],
-    "reduce_nothing": [
-        (lambda v, **_: total(g.reshape(v, (4, 1)), 1), "v"),
-        (lambda x, **_: g.make(g.Reduce("max", ()), x), "x"),
-    ],
-    "reduce_of_reduce": [
-        (lambda x, **_: total(total(x, 1), 0), "sum[0, 1] x"),
-        (lambda x, **_: total(g.reduce("max", x, (1,)), 0), "sum[0] (max[1] x)"),
-    ],
     "reduce_of_permute": [(lambda x, **_: total(g.permute(x, (1, 0)), 0), "sum[1] x")],
     "reduce_of_reshape": [
         (lambda x, **_: total(g.reshape(x, (12,)), 0), "sum[0, 1] x"),
         (lambda x, **_: total(g.reshape(x, (2, 2, 3)), 2), "rs (sum[1] x)"),
         (lambda x, **_: total(g.reshape(x, (2, 2, 3)), 1), "sum[1] (rs x)"),
     ],
-    "reduce_of_broadcast": [
-        (lambda r, **_: total(bc(r, 4, 3), 0), "mul r 4.0"),
-        (lambda r, **_: total(bc(r, 4, 3), 0, 1), "mul (sum[0] r) 4.0"),
-        (lambda r, **_: g.reduce("max", bc(r, 4, 3), (0,)), "r"),
-        (lambda i, **_: total(g.cast(bc(g.reduce("max", i, (0,)), 300), "int8"), 0), None),
-    ],
-    "sum_of_negation": [(lambda x, **_: total(neg(x), 1), "neg (sum[1] x)")],
     "sum_is_linear": [
         (
             centred_sum,
@@ -387,14 +339,6 @@ CASES = {
         (
             lambda x, y, **_: g.matmul(g.reshape(x, (2, 2, 3)), bc(y, 2, 4, 3), False, True),
             "rs (matmul[NT] x y)",
-        )
-    ],
-    "sum_of_matmuls": [
-        (
-            lambda x, y, **_: total(
-                g.matmul(g.reshape(x, (2, 2, 3)), g.reshape(y, (2, 2, 3)), transpose_a=True), 0
-            ),
-            "matmul[TN] x y",
         )
     ],
     "one_hot_in_32_bits": [
@@ -506,9 +450,7 @@ def test_every_rule_has_a_case_in_which_it_fires(rule):
 
 
 EXACT = [
-    "drop_neutral", "add_of_negation", "negation_out_of_product",
-    "negation_out_of_constant", "cast_of_cast", "compare_of_widened",
-    "where_decided", "broadcast_after_elementwise",
+    "drop_neutral", "add_of_negation", "compare_of_widened", "broadcast_after_elementwise",
 ]  # fmt: skip
 
 

@@ -215,6 +215,6 @@ def without_empty(graph: Graph) -> Graph:
     """The graph with every node that is made of nothing a constant, as in simplified ones."""
 
     def rewrite(node: Node) -> Node:
-        return empty_is_constant(node.primitive, node, Build(node.source)) or node
+        return empty_is_constant(node.primitive, None, node, Build(node.source)) or node
 
     return rebuild(graph, rewrite)

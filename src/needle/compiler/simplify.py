@@ -1,89 +1,40 @@
 """Simplify a graph: algebra, views, sums and products, common subexpressions, dead nodes.
 
-`RULES` is the whole list, by the class of primitives a rule looks at, in the order they are tried:
-those for all primitives, those for all elementwise ones, then the primitive's own. One sweep builds
-every node anew in normal form (`simplify_rewriter`): another would change nothing.
+`RULES` is the whole list, in the order in which rules are tried; a rule's signature says which
+nodes it looks at. One sweep builds every node anew in normal form (`simplify_rewriter`): another
+would change nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
-from needle.compiler import primitives as p
 from needle.compiler import simplify_algebra as algebra
 from needle.compiler import simplify_join as join
 from needle.compiler import simplify_matmul as matmul
 from needle.compiler import simplify_movement as movement
 from needle.compiler import simplify_sums as sums
-from needle.compiler import simplify_window as window
 from needle.compiler.graph import Graph, Node
 from needle.compiler.simplify_rewriter import Rewriter, Rule
 
-RULES: Mapping[type[p.Primitive], Sequence[Rule]] = {
-    p.Primitive: (movement.empty_is_constant,),
-    p.Elementwise: (
-        algebra.fold_constants,
-        movement.broadcast_after_elementwise,
-        movement.move_after_elementwise,
-    ),
-    p.Unary: (algebra.reciprocal_of_root, algebra.softmax_from_logsumexp),
-    p.Binary: (
-        algebra.drop_neutral,
-        algebra.power_by_constant,
-        algebra.divide_by_broadcast,
-        algebra.add_of_negation,
-        algebra.negation_out_of_product,
-        algebra.negation_out_of_constant,
-    ),
-    p.Compare: (
-        algebra.compare_of_widened,
-        algebra.compare_of_uniform,
-        matmul.one_hot_in_32_bits,
-    ),
-    p.Where: (algebra.where_decided,),
-    p.Cast: (algebra.cast_of_cast,),
-    p.Broadcast: (movement.compose_broadcasts,),
-    p.Reshape: (
-        movement.compose_reshapes,
-        movement.reshape_of_broadcast,
-        window.reshape_of_permute,
-    ),
-    p.Permute: (
-        movement.compose_permutes,
-        movement.permute_of_broadcast,
-        matmul.transpose_of_matmul,
-    ),
-    p.Slice: (
-        movement.compose_slices,
-        movement.slice_of_broadcast,
-        movement.slice_of_reshape,
-        movement.slice_of_concat,
-        window.view_of_permute,
-    ),
-    p.Concat: (
-        movement.flatten_concat,
-        movement.concat_of_slices,
-        movement.concat_of_reshapes,
-    ),
-    p.Flip: (movement.compose_flips, window.view_of_permute),
-    p.Pad: (movement.pad_nothing, window.compose_pads, window.view_of_permute),
-    p.Windows: (window.view_of_permute,),
-    p.Reduce: (
-        sums.reduce_nothing,
-        sums.reduce_of_reduce,
-        sums.reduce_of_permute,
-        sums.reduce_of_reshape,
-        sums.reduce_of_broadcast,
-        sums.sum_of_negation,
-        matmul.sum_of_matmuls,
-        sums.sum_is_linear,
-    ),
-    p.MatMul: (
-        matmul.transpose_into_matmul,
-        matmul.matmul_by_repeated_matrix,
-        matmul.one_hot_matmul,
-    ),
-}
+RULES: Sequence[Rule] = (
+    movement.empty_is_constant, movement.order_kept,
+    # any elementwise function
+    algebra.fold_constants, movement.broadcast_after_elementwise, movement.move_after_elementwise,
+    # arithmetic
+    algebra.reciprocal_of_root, algebra.softmax_from_logsumexp, algebra.drop_neutral,
+    algebra.power_by_constant, algebra.divide_by_broadcast, algebra.add_of_negation,
+    algebra.compare_of_widened, algebra.compare_of_uniform, matmul.one_hot_in_32_bits,
+    # views, those over the same kind first
+    movement.last_shape_holds, movement.compose_permutes, movement.compose_slices,
+    movement.compose_flips, movement.compose_pads,
+    movement.permute_of_broadcast, matmul.transpose_of_matmul, movement.slice_of_broadcast,
+    movement.slice_of_reshape, movement.view_of_permute, movement.reshape_of_permute,
+    movement.concat_of_slices, movement.concat_of_reshapes,
+    # sums and products
+    sums.reduce_of_permute, sums.reduce_of_reshape, sums.sum_is_linear,
+    matmul.transpose_into_matmul, matmul.matmul_by_repeated_matrix, matmul.one_hot_matmul,
+)  # fmt: skip
 
 PASSES: Sequence[Callable[[Graph, Rewriter], dict[Node, Node]]] = (
     join.join_sums,

@@ -8,7 +8,7 @@ import numpy as np
 
 from needle.compiler.graph import Node
 from needle.compiler.primitives import (
-    Broadcast, Cast, Compare, Gather, Iota, MatMul, Permute, Reduce, Reshape, ScatterAdd,
+    Broadcast, Cast, Compare, Gather, Iota, MatMul, Permute, Reshape, ScatterAdd,
 )  # fmt: skip
 from needle.compiler.primitives_base import INT32
 from needle.compiler.simplify_rewriter import Rewriter, stretched_axes, under
@@ -25,7 +25,7 @@ def _matrix_transposed(node: Node) -> Node | None:
     return node.inputs[0] if node.primitive.axes == swapped else None
 
 
-def transpose_into_matmul(p: MatMul, node: Node, make: Rewriter) -> Node | None:
+def transpose_into_matmul(p: MatMul, below: object, node: Node, make: Rewriter) -> Node | None:
     """x.T @ y -> matmul[T] of x and y, for either operand."""
     flags = [p.transpose_a, p.transpose_b]
     inputs = list(node.inputs)
@@ -36,17 +36,15 @@ def transpose_into_matmul(p: MatMul, node: Node, make: Rewriter) -> Node | None:
     return make(MatMul(*flags), *inputs) if inputs != list(node.inputs) else None
 
 
-def transpose_of_matmul(p: Permute, node: Node, make: Rewriter) -> Node | None:
+def transpose_of_matmul(p: Permute, below: MatMul, node: Node, make: Rewriter) -> Node | None:
     """(x @ y).T -> y.T @ x.T, with flags."""
-    product = _matrix_transposed(node)
-    if product is None or not isinstance(product.primitive, MatMul):
+    if (product := _matrix_transposed(node)) is None:
         return None
-    flags = product.primitive
-    swapped = MatMul(not flags.transpose_b, not flags.transpose_a)
+    swapped = MatMul(not below.transpose_b, not below.transpose_a)
     return make(swapped, *reversed(product.inputs))
 
 
-def matmul_by_repeated_matrix(p: MatMul, node: Node, make: Rewriter) -> Node | None:
+def matmul_by_repeated_matrix(p: MatMul, below: object, node: Node, make: Rewriter) -> Node | None:
     """A batch of products with one right-hand matrix -> one product over the joined rows.
 
     (B, M, K) @ broadcast (K, N) -> reshape((B M, K) @ (K, N)).
@@ -64,22 +62,6 @@ def matmul_by_repeated_matrix(p: MatMul, node: Node, make: Rewriter) -> Node | N
     return make.reshape(product, node.shape)
 
 
-def sum_of_matmuls(p: Reduce, node: Node, make: Rewriter) -> Node | None:
-    """Sum over the batch of A^T B -> one product over the joined axis; other orders add up too.
-
-    sum over b of (B, K, M)^T (B, K, N) -> (B K, M)^T (B K, N).
-    """
-    (x,) = node.inputs
-    if not isinstance(x.primitive, MatMul) or p.fn != "sum":
-        return None
-    batch = tuple(range(len(x.shape) - 2))
-    joinable = x.primitive.transpose_a and not x.primitive.transpose_b
-    if not batch or p.axes != batch or not joinable:
-        return None
-    joined = [make.reshape(y, (math.prod(y.shape[:-1]), y.shape[-1])) for y in x.inputs]
-    return make(x.primitive, *joined)
-
-
 def _one_hot_index(node: Node) -> Node | None:
     """Return the indices where `node` compares them with 0, 1, ... along its last axis."""
     last = len(node.shape) - 1
@@ -93,7 +75,7 @@ def _one_hot_index(node: Node) -> Node | None:
     return None
 
 
-def one_hot_in_32_bits(p: Compare, node: Node, make: Rewriter) -> Node | None:
+def one_hot_in_32_bits(p: Compare, below: Broadcast, node: Node, make: Rewriter) -> Node | None:
     """int64 index == 0, 1, ..., n - 1 -> the same in int32, the index clipped to -1..n before.
 
     As wide as float32, so that a comparison fills no more vectors than what it selects from.
@@ -102,7 +84,9 @@ def one_hot_in_32_bits(p: Compare, node: Node, make: Rewriter) -> Node | None:
     if index is None or node.inputs[0].dtype.itemsize < 8 or node.shape[-1] >= 2**31 - 1:
         return None
     inner = under(index, Reshape)
-    if not (isinstance(inner.primitive, Cast) and inner.inputs[0].dtype in SMALL_INTEGERS):
+    if isinstance(inner.primitive, Cast) and inner.inputs[0].dtype in SMALL_INTEGERS:
+        index = make.reshape(inner.inputs[0], index.shape)
+    else:
         if index.dtype.kind == "i":
             index = make.binary("max", index, make.full(-1, index))
         index = make.binary("min", index, make.full(node.shape[-1], index))
@@ -119,7 +103,7 @@ def one_hot_rows(node: Node, make: Rewriter) -> Node | None:
     return None if index is None else make.reshape(index, node.shape[:-1])
 
 
-def one_hot_matmul(p: MatMul, node: Node, make: Rewriter) -> Node | None:
+def one_hot_matmul(p: MatMul, below: Cast | Reshape, node: Node, make: Rewriter) -> Node | None:
     """one_hot(i) @ W -> gather(W, i), and one_hot(i).T @ G -> scatter_add(G, i).
 
     An index out of range is an error instead of a row of zeros; infinities and NaN in rows that

@@ -1,17 +1,20 @@
 """The engine of the simplifier: builds nodes, each once, in the form the rules leave them in.
 
 Every node goes through `Rewriter.__call__`: equal primitives on equal inputs give one node (common
-subexpressions), and each new node is offered to the rules of its primitive's class, those of the
-base classes first. A rule gets the
-primitive, the node and the rewriter; it returns an equal node, built by calling the rewriter again,
-or None. Inputs are in normal form already, so a rule looks a few levels down, one sweep from inputs
-to outputs is enough, and what was built once is only looked up in a later one.
+subexpressions), and each new node is offered to the rules in order. A rule gets the node's
+primitive, that of its first input, the node and the rewriter; it returns an equal node, built by
+calling the rewriter again, or None. Which nodes it looks at stands in its signature: the classes
+that its first two parameters, `p` and `below`, are annotated with. Inputs are in normal form
+already, so a rule looks a few levels down, one sweep from inputs to outputs is enough, and what was
+built once is only looked up in a later one.
 """
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Callable, Mapping, Sequence
+import typing
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,7 +27,7 @@ from needle.compiler.primitives_base import type_text, wrapped
 from needle.errors import GraphError
 
 Shape = tuple[int, ...]
-Rule = Callable[[Any, Node, "Rewriter"], Node | None]
+Rule = Callable[[Any, Any, Node, "Rewriter"], Node | None]
 
 COMMUTATIVE = frozenset(
     [*map(Binary, ("add", "mul", "max", "min", "and", "or", "xor")), Compare("eq"), Compare("ne")]
@@ -34,15 +37,11 @@ COMMUTATIVE = frozenset(
 class Rewriter(Build):
     """Builds nodes in normal form; `fired` counts how often each rule applied."""
 
-    def __init__(
-        self,
-        rules: Mapping[type[Primitive], Sequence[Rule]],
-        fired: dict[str, int] | None = None,
-    ) -> None:
+    def __init__(self, rules: Sequence[Rule], fired: dict[str, int] | None = None) -> None:
         super().__init__()
         self.rules = rules
         self.fired = {} if fired is None else fired
-        self._rules: dict[type[Primitive], list[Rule]] = {}
+        self._rules: dict[tuple[type, type], list[Rule]] = {}
         self._table: dict[tuple[object, ...], Node] = {}
         self._depths: dict[Node, int] = {}
 
@@ -75,12 +74,12 @@ class Rewriter(Build):
         return result
 
     def _apply_rules(self, node: Node) -> Node:
-        kind = type(node.primitive)
-        if kind not in self._rules:
-            bases = reversed(kind.__mro__)
-            self._rules[kind] = [rule for base in bases for rule in self.rules.get(base, ())]
-        for rule in self._rules[kind]:
-            new = rule(node.primitive, node, self)
+        p, below = node.primitive, node.inputs[0].primitive if node.inputs else None
+        kinds = type(p), type(below)
+        if kinds not in self._rules:
+            self._rules[kinds] = [rule for rule in self.rules if _looks_at(rule, kinds)]
+        for rule in self._rules[kinds]:
+            new = rule(p, below, node, self)
             if new is not None:
                 if (new.shape, new.dtype) != (node.shape, node.dtype):
                     text = f"{type_text(new)} for {type_text(node)}"
@@ -107,6 +106,16 @@ class Rewriter(Build):
     def constant(self, value: Any, dtype: np.dtype) -> Node:
         """Return a 0-d constant; integers wrap around as NumPy's arithmetic does."""
         return super().constant(value if dtype.kind == "f" else wrapped(value, dtype), dtype)
+
+
+@functools.cache
+def _annotations(rule: Rule) -> tuple[Any, Any]:
+    hints = typing.get_type_hints(rule)
+    return hints["p"], hints["below"]
+
+
+def _looks_at(rule: Rule, kinds: tuple[type, type]) -> bool:
+    return all(map(issubclass, kinds, _annotations(rule)))
 
 
 def scalar(node: Node) -> bool | int | float | None:

@@ -17,41 +17,19 @@ LARGEST_SUM = 16
 """Terms into which one sum is taken apart at most; it keeps the pass linear."""
 
 
-def reduce_nothing(p: Reduce, node: Node, make: Rewriter) -> Node | None:
-    """A reduction over no axis, or over axes of one element, is a reshape."""
-    (x,) = node.inputs
-    return make.reshape(x, node.shape) if x.size == node.size else None
-
-
-def reduce_of_reduce(p: Reduce, node: Node, make: Rewriter) -> Node | None:
-    """sum(sum x) -> one sum over all the axes; likewise max, min and prod."""
-    (x,) = node.inputs
-    if not isinstance(x.primitive, Reduce) or x.primitive.fn != p.fn:
-        return None
-    inner = x.inputs[0]
-    left = [axis for axis in range(len(inner.shape)) if axis not in x.primitive.axes]
-    axes = sorted({*x.primitive.axes, *(left[axis] for axis in p.axes)})
-    return make.reduce(p.fn, inner, axes)
-
-
-def reduce_of_permute(p: Reduce, node: Node, make: Rewriter) -> Node | None:
+def reduce_of_permute(p: Reduce, below: Permute, node: Node, make: Rewriter) -> Node | None:
     """reduce(permute x) -> permute(reduce x)."""
-    (x,) = node.inputs
-    if not isinstance(x.primitive, Permute):
-        return None
-    order = x.primitive.axes
+    (x,), order = node.inputs, below.axes
     axes = sorted(order[axis] for axis in p.axes)
     kept = [axis for i, axis in enumerate(order) if i not in p.axes]
     rank = {axis: i for i, axis in enumerate(sorted(kept))}
     return make.permute(make.reduce(p.fn, x.inputs[0], axes), [rank[axis] for axis in kept])
 
 
-def reduce_of_reshape(p: Reduce, node: Node, make: Rewriter) -> Node | None:
+def reduce_of_reshape(p: Reduce, below: Reshape, node: Node, make: Rewriter) -> Node | None:
     """reduce(reshape x) -> reshape(reduce x) where the axes are whole groups of x's axes."""
     (x,) = node.inputs
-    if not isinstance(x.primitive, Reshape):
-        return None
-    y = x.inputs[0]
+    (y,) = x.inputs
     axes: list[int] = []
     for left, right in matching_groups(y.shape, x.shape):
         real = {axis for axis in right if x.shape[axis] != 1}
@@ -60,31 +38,6 @@ def reduce_of_reshape(p: Reduce, node: Node, make: Rewriter) -> Node | None:
                 return None
             axes += left
     return make.reshape(make.reduce(p.fn, y, axes), node.shape)
-
-
-def reduce_of_broadcast(p: Reduce, node: Node, make: Rewriter) -> Node | None:
-    """sum(broadcast v) -> n * sum(v); max(broadcast v) -> max(v)."""
-    (x,) = node.inputs
-    if not isinstance(x.primitive, Broadcast) or p.fn == "prod":
-        return None
-    repeated = [axis for axis in stretched_axes(x) if axis in p.axes]
-    if not repeated:
-        return None
-    v = x.inputs[0]
-    lead = len(x.shape) - len(v.shape)
-    result = make.reduce(p.fn, v, [axis - lead for axis in p.axes if axis >= lead])
-    if p.fn == "sum":
-        count = math.prod(x.shape[axis] for axis in repeated)
-        result = make.binary("mul", result, make.full(count, result))
-    return make.broadcast(result, node.shape)
-
-
-def sum_of_negation(p: Reduce, node: Node, make: Rewriter) -> Node | None:
-    """sum(-x) -> -sum(x)."""
-    (x,) = node.inputs
-    if p.fn != "sum" or not is_fn(x, "neg"):
-        return None
-    return make.unary("neg", make.reduce("sum", x.inputs[0], p.axes))
 
 
 class Term(NamedTuple):
@@ -96,7 +49,7 @@ class Term(NamedTuple):
     depth: int
 
 
-def sum_is_linear(p: Reduce, node: Node, make: Rewriter) -> Node | None:
+def sum_is_linear(p: Reduce, below: object, node: Node, make: Rewriter) -> Node | None:
     """sum(a + b) -> sum(a) + sum(b) and sum(v a) -> v sum(a) for v constant along the axes.
 
     Only where fewer reductions then follow one another: the textbook backward of LayerNorm and
