@@ -7,7 +7,7 @@ import pytest
 
 import needle as ndl
 from needle import init, nn, ops
-from needle.errors import ArgumentError, DtypeError
+from needle.errors import ArgumentError, DtypeError, TraceError
 from needle.testing import LOOSER, TOLERANCES, assert_close, compare, gradcheck
 
 
@@ -282,9 +282,18 @@ def test_compare_runs_the_compiled_module_too(monkeypatch):
 
         return program
 
-    monkeypatch.setattr(ndl, "jit", wrong)
+    monkeypatch.setattr("needle.compiler.jit.jit", wrong)
     with pytest.raises(AssertionError, match="compiled, train, first call: gradient by weight"):
         compare(nn.Linear(4, 3), nn.Linear(4, 3), X)
-    monkeypatch.setattr(ndl, "jit", lambda f, random: calls.append(random) or f)
-    compare(nn.BatchNorm1d(4), nn.BatchNorm1d(4), X)
     assert set(calls) == {"numpy"}  # the draws of the eager run
+
+
+def test_compare_compiles():
+    class Branching(nn.Linear):
+        def forward(self, x):
+            return super().forward(x) * (2 if float(x.sum()) > 0 else 1)
+
+    with pytest.raises(TraceError):
+        compare(Branching(4, 3), Branching(4, 3), X)
+    with ndl.disable_jit():
+        compare(Branching(4, 3), Branching(4, 3), X)

@@ -102,6 +102,9 @@ def made_by(node: ast.Call) -> tuple[str, ast.expr | None]:
     if name == "fail" and len(arguments) == 2:  # a primitive's: what it expects, what it got
         got = ast.unparse(arguments[1])
         return "GraphError", around("{primitive}: expected ", arguments[0], f", got {{{got}}}")
+    if name == "whole_number":
+        value, least = (brief(ast.unparse(argument)) for argument in arguments[1:])
+        return "ArgumentError", around("", arguments[0], f" >= {least}, got {{{value}}}")
     return (name, arguments[0]) if arguments else ("", None)
 
 
@@ -163,7 +166,7 @@ def joined(parts: list[list[str]]) -> list[str]:
 
 def messages() -> list[Message]:
     """Return all messages of the package, each once."""
-    own = {name for name, kind in vars(errors).items() if inspect.isclass(kind)}
+    own = {name for name, kind in vars(errors).items() if is_own(kind)}
     built_in = {
         name for name, kind in vars(builtins).items()
         if inspect.isclass(kind) and issubclass(kind, Exception) and kind is not AssertionError
@@ -176,10 +179,15 @@ def messages() -> list[Message]:
     return sorted(found)
 
 
+def is_own(kind: object) -> bool:
+    """Say whether something in `needle.errors` is a class that it defines."""
+    return inspect.isclass(kind) and kind.__module__ == errors.__name__
+
+
 def page() -> str:
     """Return the page."""
     found = messages()
-    own = [kind for kind in vars(errors).values() if inspect.isclass(kind)]
+    own = [kind for kind in vars(errors).values() if is_own(kind)]
     lines = [HEAD]
     for kind in own:
         lines += section(kind, [m for m in found if m.kind == kind.__name__])

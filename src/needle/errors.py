@@ -7,6 +7,9 @@ by the modules an error passes through, so that the text names the layer:
 
 from __future__ import annotations
 
+import operator
+from typing import Any
+
 
 class NeedleError(Exception):
     """Base of all errors that needle raises; `text` is the message without the module path.
@@ -120,3 +123,14 @@ class PrecisionWarning(UserWarning):
 
     Convert the input, or make the layer with `dtype="float64"` where that is meant.
     """
+
+
+def whole_number(text: str, value: Any, least: int) -> int:
+    """Return `value` as an int; ArgumentError `text >= least, got value` where it is none such."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = least - 1
+    if number < least:
+        raise ArgumentError(f"{text} >= {least}, got {value!r}")
+    return number

@@ -7,7 +7,7 @@ import pytest
 
 from needle import data
 from needle.cli.config import TrainConfig
-from needle.cli.source import IDX_FILES, open_source, read_npy, scaled
+from needle.cli.source import IDX_FILES, as_float32, open_source, read_npy
 from needle.data.idx import idx_bytes
 from needle.errors import DataError
 from tests.cli.runs import make_data
@@ -178,7 +178,7 @@ def test_other_npy_files_are_refused(here):
 
 
 def test_bytes_are_scaled_and_all_else_is_taken_as_it_is():
-    found = scaled(np.array([0, 8, 16], np.uint8), 16)
+    found = as_float32(np.array([0, 8, 16], np.uint8), 16)
     np.testing.assert_array_equal(found, np.array([0, 0.5, 1], "float32"), strict=True)
-    found = scaled(np.array([0, 8, 16]), 16)
+    found = as_float32(np.array([0, 8, 16]), 16)
     np.testing.assert_array_equal(found, np.array([0, 8, 16], "float32"), strict=True)

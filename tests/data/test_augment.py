@@ -51,9 +51,13 @@ def test_normalize():
     np.testing.assert_array_equal(got[:, 1], (IMAGES[:, 1] - 2) / 4)
 
 
-@pytest.mark.parametrize(("padding", "flip"), [(-1, 0.5), (1, 1.5), (1, -0.1), (1, float("nan"))])
+@pytest.mark.parametrize(
+    ("padding", "flip"), [(-1, 0.5), (0.5, 0.5), (1, 1.5), (1, -0.1), (1, float("nan"))]
+)
 def test_augment_checks_its_arguments(padding, flip):
-    with pytest.raises(ArgumentError, match=r"padding >= 0 and flip in \[0, 1\]"):
+    with pytest.raises(
+        ArgumentError, match=r"Augment: expected (an integer padding >= 0|flip in \[0, 1\]), got"
+    ):
         data.Augment(padding, flip)
 
 

@@ -175,6 +175,30 @@ def test_a_wrong_batch_size_is_named(batch_size):
         data.DataLoader(data.NDArrayDataset(X), batch_size)
 
 
+@pytest.mark.parametrize("dataset", [data.NDArrayDataset(X, Y), IntOnly()])
+def test_drop_last_leaves_out_a_short_batch_and_no_other(dataset):
+    loader = data.DataLoader(dataset, 4, drop_last=True)
+    assert len(loader) == 2 and labels(loader) == [[0, 1, 2, 3], [4, 5, 6, 7]]
+    for size, count in ((5, 2), (10, 1), (1, 10)):
+        assert labels(data.DataLoader(dataset, size, drop_last=True)) == labels(
+            data.DataLoader(dataset, size)
+        )
+        assert len(data.DataLoader(dataset, size, drop_last=True)) == count
+
+
+def test_drop_last_of_a_shuffled_epoch_drops_the_end_of_its_order():
+    np.random.seed(5)
+    expected = np.random.permutation(10)[:9]
+    np.random.seed(5)
+    loader = data.DataLoader(data.NDArrayDataset(X, Y), 3, shuffle=True, drop_last=True)
+    assert flat_labels(loader) == expected.tolist()
+
+
+def test_drop_last_that_leaves_nothing_is_an_error():
+    with pytest.raises(DataError, match="leaves none of 10 samples; pass a smaller batch_size"):
+        data.DataLoader(data.NDArrayDataset(X, Y), 11, drop_last=True)
+
+
 def test_an_empty_data_set_is_an_error():
     with pytest.raises(DataError, match=r"the data set \(NDArrayDataset\) is empty"):
         data.DataLoader(data.NDArrayDataset(X[:0], Y[:0]))

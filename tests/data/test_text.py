@@ -58,8 +58,8 @@ def test_text_dataset_checks_what_it_gets():
         TextDataset(np.arange(4), 4)
     with pytest.raises(DataError, match=r"got shape \(2, 9\)"):
         TextDataset(np.ones((2, 9)), 1)
-    for length, stride in ((0, 1), (1, 0)):
-        with pytest.raises(ArgumentError, match=f"stride >= 1, got {length} and {stride}"):
+    for length, stride, name in ((0, 1, "length"), (1, 0, "stride"), (2.5, 1, "length")):
+        with pytest.raises(ArgumentError, match=f"expected an integer {name} >= 1, got "):
             TextDataset(np.arange(4), length, stride)
     with pytest.raises(IndexRangeError, match="TextDataset of 3 samples"):
         TextDataset(np.arange(4), 1)[3]
@@ -79,7 +79,7 @@ def test_the_end_of_a_text_validates(tmp_path):
 def test_text_file_names_what_is_wrong(tmp_path):
     path = tmp_path / "short.txt"
     path.write_text("a" * 50, encoding="utf-8")
-    text = "txt: 45 characters to learn from and 5 to validate: TextDataset: expected at least 10 ids"
+    text = "45 characters to learn from and 5 to validate: TextDataset: expected at least 10 ids"
     with pytest.raises(DataError, match=text):
         data.text_file(path, length=9)
     with pytest.raises(ArgumentError, match="val_fraction between 0 and 1, got 1"):

@@ -1,7 +1,6 @@
 """docs/errors.md: what its command reads from the source, and that it says all of it."""
 
 import ast
-import inspect
 
 import pytest
 
@@ -11,6 +10,7 @@ from tools.make_errors_page import PAGE, Message, Reader, messages, page
 
 SNIPPET = """
 def f(a, n):
+    whole_number("early: expected an integer n", self.n, 1)
     raise ShapeError(f"early: expected {n}")
 
 def g(self, a):
@@ -30,10 +30,11 @@ def h(self, a):
 
 
 def test_messages_are_read_from_the_source():
-    reader = Reader("a.py", {"ShapeError", "UserWarning"})
+    reader = Reader("a.py", {"ArgumentError", "ShapeError", "UserWarning"})
     reader.visit(ast.parse(SNIPPET))
     layer = "{layer}: expected {a.shape}, got {size}"
     assert reader.found == [
+        Message("ArgumentError", "a.py", "early: expected an integer n >= 1, got {n}", ""),
         Message("ShapeError", "a.py", "early: expected {n}", ""),
         Message("ShapeError", "a.py", layer, "pass y[:, None]"),
         Message("ShapeError", "a.py", layer, "pass y[:, 0]"),
@@ -46,7 +47,7 @@ def test_messages_are_read_from_the_source():
 def test_the_page_has_each_class_with_its_cure():
     text = page()
     for name, kind in vars(errors).items():
-        if inspect.isclass(kind):
+        if make_errors_page.is_own(kind):
             assert f"\n## {name}\n" in text
             assert kind is errors.NeedleError or (kind.__doc__ or "").count("\n\n") == 1, name
 

@@ -81,7 +81,7 @@ def test_predict_wants_rows(X):
 
 
 def test_predict_refuses_an_empty_batch():
-    with pytest.raises(ArgumentError, match="batch_size: expected at least 1, got 0"):
+    with pytest.raises(ArgumentError, match="integer batch_size >= 1, got 0"):
         ndl.predict(network(), np.ones((2, 5)), batch_size=0)
 
 

@@ -289,8 +289,19 @@ def test_a_loss_of_many_numbers_is_refused_before_the_step(compile):
     assert weights == [before[name] for name, _ in model.named_parameters()]
 
 
+def test_samples_that_a_loader_drops_are_not_counted():
+    loader, seen = DataLoader(NDArrayDataset(*classification()), 16, drop_last=True), []
+
+    class Watch(Callback):
+        def after_epoch(self, run):
+            seen.append((run.samples, run.means.samples, run.means.row()["loss"]))
+
+    history = trained(data=loader, epochs=1, callbacks=[Watch()])[2]
+    assert seen == [(32, 32, history["loss"][0])]
+
+
 def test_a_batch_size_of_zero_is_refused():
-    with pytest.raises(ArgumentError, match="batch_size: expected at least 1, got 0"):
+    with pytest.raises(ArgumentError, match="integer batch_size >= 1, got 0"):
         trained(batch_size=0)
 
 

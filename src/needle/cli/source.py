@@ -14,6 +14,7 @@ from needle import data
 from needle.cli.config import NAMES, TEXTS, TrainConfig, is_text
 from needle.data import Dataset, MNISTDataset, NDArrayDataset
 from needle.data.image_sets import TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS
+from needle.data.images import scaled
 from needle.errors import ArgumentError, DataError
 
 IDX_FILES = (TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS)
@@ -135,7 +136,7 @@ def npy_dataset(samples: Path, labels: Path) -> NDArrayDataset:
     if not np.isfinite(X).all():
         where = tuple(np.argwhere(~np.isfinite(X))[0].tolist())
         raise DataError(f"{samples}: expected finite numbers, got {X[where]} at {list(where)}")
-    return NDArrayDataset(scaled(X, 255), y)
+    return NDArrayDataset(as_float32(X, 255), y)
 
 
 def read_npy(path: Path) -> np.ndarray:
@@ -150,11 +151,9 @@ def read_npy(path: Path) -> np.ndarray:
     return array
 
 
-def scaled(array: np.ndarray, maximum: int) -> np.ndarray:
+def as_float32(array: np.ndarray, maximum: int) -> np.ndarray:
     """Return samples as float32: uint8 divided by `maximum`, all else as it is."""
-    if array.dtype == np.uint8:
-        return np.divide(array, np.float32(maximum), dtype=np.float32)
-    return array.astype(np.float32)
+    return scaled(array, maximum) if array.dtype == np.uint8 else array.astype(np.float32)
 
 
 def _existing(path: Path) -> Path | None:

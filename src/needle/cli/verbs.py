@@ -18,7 +18,7 @@ from needle.cli.build import Loss
 from needle.cli.machine import machine, versions
 from needle.cli.report import confusion_table
 from needle.cli.run_folder import load_model, open_run
-from needle.cli.source import open_source, read_npy, scaled
+from needle.cli.source import as_float32, open_source, read_npy
 from needle.data import cache_folder
 from needle.errors import DataError
 from needle.training import accuracy, confusion_matrix, evaluate, predict
@@ -76,7 +76,7 @@ def read_samples(path: Path, shape: Sequence[int], maximum: int) -> np.ndarray:
         numbers = "numbers" if path.suffix.lower() == ".npy" else "numbers, with commas between,"
         text = f"expected one sample of {features} {numbers} a row, got shape {array.shape}"
         raise DataError(f"{path}: {text}")
-    return scaled(array.reshape(len(array), *shape), maximum)
+    return as_float32(array.reshape(len(array), *shape), maximum)
 
 
 def read_csv(path: Path) -> np.ndarray:

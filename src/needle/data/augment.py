@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from needle.data.dataset import Dataset, Sample
-from needle.errors import ArgumentError, ShapeError
+from needle.errors import ArgumentError, ShapeError, whole_number
 
 
 class Augment:
@@ -28,10 +27,10 @@ class Augment:
     """
 
     def __init__(self, padding: int = 4, flip: float = 0.5) -> None:
-        self.padding, self.flip = operator.index(padding), flip
-        if self.padding < 0 or not 0 <= flip <= 1:
-            text = f"expected padding >= 0 and flip in [0, 1], got {padding} and {flip}"
-            raise ArgumentError(f"Augment: {text}")
+        self.padding = whole_number("Augment: expected an integer padding", padding, 0)
+        if not 0 <= flip <= 1:
+            raise ArgumentError(f"Augment: expected flip in [0, 1], got {flip}")
+        self.flip = flip
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """Return the changed batch."""

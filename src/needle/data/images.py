@@ -38,30 +38,18 @@ class ImageDataset(Dataset):
         batch_transforms: Sequence[Callable[[np.ndarray], np.ndarray]] = (),
     ) -> None:
         super().__init__(transforms)
-        self.batch_transforms = batch_transforms
-        if images.dtype != np.uint8 or images.ndim != 4:
-            got = f"{images.dtype} of shape {images.shape}"
-            raise DataError(f"ImageDataset: expected uint8 images (N, H, W, C), got {got}")
-        if labels.ndim != 1 or labels.dtype != np.uint8:
-            got = f"{labels.dtype} of shape {labels.shape}"
-            raise DataError(f"ImageDataset: expected uint8 labels (N,), got {got}")
+        self.batch_transforms, self.maximum = batch_transforms, maximum
+        self.images = checked("ImageDataset", images, "images (N, H, W, C)", rank=4)
+        self.labels = checked("ImageDataset", labels, "labels (N,)", rank=1)
         check_lengths("ImageDataset", images, labels)
-        self.images = images
-        self.labels = labels
-        self.maximum = maximum
 
     def __getitem__(self, index: Any) -> Sample:
         images, labels = rows(self, index, self.images, self.labels)
-        # True division, not a product with 1 / maximum: it is correctly rounded and costs 4 us more
-        # per 100 MNIST images.
-        x = np.divide(images, np.float32(self.maximum), dtype=np.float32)
+        x = scaled(images, self.maximum)
         if self.transforms:
             x = self.apply_transforms(x) if labels.ndim == 0 else self._transform_each(x)
-        if self.batch_transforms:
-            x = x if labels.ndim else x[np.newaxis]
-            for transform in self.batch_transforms:
-                x = transform(x)
-            x = x if labels.ndim else x[0]
+        for transform in self.batch_transforms:
+            x = transform(x) if labels.ndim else transform(x[np.newaxis])[0]
         return x, labels
 
     def __len__(self) -> int:
@@ -70,7 +58,7 @@ class ImageDataset(Dataset):
     @property
     def X(self) -> np.ndarray:  # noqa: N802
         """All images as float32 (N, H, W, C), without transforms; made anew at each read."""
-        return np.divide(self.images, np.float32(self.maximum), dtype=np.float32)
+        return scaled(self.images, self.maximum)
 
     @property
     def y(self) -> np.ndarray:
@@ -105,8 +93,21 @@ class MNISTDataset(ImageDataset):
 
 def read_uint8(path: str | os.PathLike[str], what: str, rank: int) -> np.ndarray:
     """Return the uint8 array of the given rank in an IDX file."""
-    array = read_idx(path)
+    return checked(str(path), read_idx(path), what, rank)
+
+
+def checked(where: str, array: np.ndarray, what: str, rank: int) -> np.ndarray:
+    """Return the array; DataError unless it is of uint8 with so many axes."""
     if array.dtype != np.uint8 or array.ndim != rank:
         got = f"{array.dtype} of shape {array.shape}"
-        raise DataError(f"{path}: expected uint8 {what}, got {got}")
+        raise DataError(f"{where}: expected uint8 {what}, got {got}")
     return array
+
+
+def scaled(array: np.ndarray, maximum: int) -> np.ndarray:
+    """Return bytes as float32 from 0 to 1.
+
+    True division, not a product with 1 / maximum: it is correctly rounded and costs 4 us more per
+    100 MNIST images.
+    """
+    return np.divide(array, np.float32(maximum), dtype=np.float32)

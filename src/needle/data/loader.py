@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,19 +10,20 @@ from numpy.typing import DTypeLike
 
 from needle.autograd import Tensor
 from needle.data.dataset import Dataset
-from needle.errors import ArgumentError, DataError, DtypeError, ShapeError
+from needle.errors import DataError, DtypeError, ShapeError, whole_number
 
 
 class DataLoader:
     """Iterate over `dataset` in batches: tuples of Tensors that require no gradient.
 
     Shapes: a sample `((H, W, C), ())` gives batches `((B, H, W, C), (B,))`; the last batch may be
-    short. With `shuffle` each `iter()` draws one `numpy.random.permutation(len(dataset))`, so
-    `numpy.random.seed` repeats an epoch. `dtype` ("float32") converts floating arrays; without it
-    they keep theirs.
+    short, which compiles a program of its own, unless `drop_last` leaves it out. With `shuffle`
+    each `iter()` draws one `numpy.random.permutation(len(dataset))`, so `numpy.random.seed` repeats
+    an epoch. `dtype` ("float32") converts floating arrays; without it they keep theirs.
 
-    Raises: DataError for an empty data set, ArgumentError for a batch_size below 1, DtypeError for
-    a dtype that is not floating, ShapeError where the samples of a batch differ in shape.
+    Raises: DataError for an empty data set, or where `drop_last` leaves nothing; ArgumentError for
+    a batch_size below 1, DtypeError for a dtype that is not floating, ShapeError where the samples
+    of a batch differ in shape.
 
     >>> dataset = ndl.data.NDArrayDataset(np.ones((5, 3), "float32"), np.arange(5))
     >>> loader = ndl.data.DataLoader(dataset, batch_size=2)
@@ -37,18 +37,23 @@ class DataLoader:
         batch_size: int = 1,
         shuffle: bool = False,
         dtype: DTypeLike | None = None,
+        drop_last: bool = False,
     ) -> None:
-        self.dataset = dataset
-        self.batch_size = checked_batch_size(batch_size)
-        self.shuffle = shuffle
+        self.dataset, self.shuffle, self.drop_last = dataset, shuffle, drop_last
+        text = "DataLoader: expected an integer batch_size"
+        self.batch_size = whole_number(text, batch_size, 1)
         self.dtype = None if dtype is None else np.dtype(dtype)
         if self.dtype is not None and self.dtype.kind != "f":
             raise DtypeError(f"DataLoader: expected a floating dtype, got {self.dtype}")
         if len(dataset) == 0:
             raise DataError(f"DataLoader: the data set ({type(dataset).__name__}) is empty")
+        if len(self) == 0:
+            text = f"drop_last leaves none of {len(dataset)} samples"
+            raise DataError(f"DataLoader: {text}; pass a smaller batch_size than {batch_size}")
 
     def __len__(self) -> int:
-        return -(-len(self.dataset) // self.batch_size)
+        count = len(self.dataset) + (0 if self.drop_last else self.batch_size - 1)
+        return count // self.batch_size
 
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
         # Drawn here, not in the generator: iter() is what draws, whenever the first batch is taken.
@@ -57,16 +62,18 @@ class DataLoader:
 
     def _batches(self, order: np.ndarray) -> Iterator[tuple[Tensor, ...]]:
         gather = take if getattr(self.dataset, "takes_index_arrays", False) else stack
-        for start in range(0, len(order), self.batch_size):
+        for start in range(0, len(self) * self.batch_size, self.batch_size):
             indices = order[start : start + self.batch_size]
-            yield tuple(self._constant(array) for array in gather(self.dataset, indices))
+            yield tuple(constant(array, self.dtype) for array in gather(self.dataset, indices))
 
-    def _constant(self, array: np.ndarray) -> Tensor:
-        if array.dtype.kind not in "biufc":
-            raise DtypeError(f"DataLoader: expected numbers, got samples of dtype {array.dtype}")
-        if self.dtype is not None and array.dtype.kind == "f":
-            array = array.astype(self.dtype, copy=False)
-        return Tensor.make_const(array)
+
+def constant(array: np.ndarray, dtype: np.dtype | None) -> Tensor:
+    """Return an array as a Tensor without a gradient, floats as `dtype` where one is given."""
+    if array.dtype.kind not in "biufc":
+        raise DtypeError(f"DataLoader: expected numbers, got samples of dtype {array.dtype}")
+    if dtype is not None and array.dtype.kind == "f":
+        array = array.astype(dtype, copy=False)
+    return Tensor.make_const(array)
 
 
 def take(dataset: Dataset, indices: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -87,14 +94,3 @@ def stack(dataset: Dataset, indices: np.ndarray) -> tuple[np.ndarray, ...]:
 def as_tuple(sample: Any) -> tuple[Any, ...]:
     """Return the arrays of a sample; a lone array is a sample of one."""
     return tuple(sample) if isinstance(sample, (tuple, list)) else (sample,)
-
-
-def checked_batch_size(batch_size: Any) -> int:
-    """Return `batch_size` as an int of at least 1, or raise ArgumentError."""
-    try:
-        size = operator.index(batch_size)
-    except TypeError:
-        size = 0
-    if size < 1:
-        raise ArgumentError(f"DataLoader: expected an integer batch_size >= 1, got {batch_size!r}")
-    return size

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from needle.data.corpus import read_text
 from needle.data.dataset import Dataset, Sample, rows
 from needle.data.download import Collection, find
-from needle.errors import ArgumentError, DataError
+from needle.errors import ArgumentError, DataError, whole_number
 
 TINY_SHAKESPEARE = Collection(
     name="tinyshakespeare",
@@ -71,10 +71,9 @@ class TextDataset(Dataset):
         characters: Characters | None = None,
     ) -> None:
         super().__init__()
+        length = whole_number("TextDataset: expected an integer length", length, 1)
         stride = length if stride is None else stride
-        if length < 1 or stride < 1:
-            text = f"expected length and stride >= 1, got {length} and {stride}"
-            raise ArgumentError(f"TextDataset: {text}")
+        stride = whole_number("TextDataset: expected an integer stride", stride, 1)
         if ids.ndim != 1 or len(ids) <= length:
             text = f"expected at least {length + 1} ids (n,), got shape {ids.shape}"
             raise DataError(f"TextDataset: {text}; pass a smaller length")

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import operator
-
 import numpy as np
 
-from needle.errors import ArgumentError, ShapeError
+from needle.errors import ArgumentError, ShapeError, whole_number
 
 
 class Transform:
@@ -50,12 +48,7 @@ class RandomCrop(Transform):
     """
 
     def __init__(self, padding: int = 3) -> None:
-        try:
-            self.padding = operator.index(padding)
-        except TypeError:
-            self.padding = -1
-        if self.padding < 0:
-            raise ArgumentError(f"RandomCrop: expected an integer padding >= 0, got {padding!r}")
+        self.padding = whole_number("RandomCrop: expected an integer padding", padding, 0)
 
     def __call__(self, img: np.ndarray) -> np.ndarray:
         """Return the shifted image."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,11 +17,7 @@ from needle.testing.close import assert_close
 STEPS = ("train, first call", "train, second call", "eval")
 
 
-@dataclass
-class Record:
-    """What one call gave, name by name, in the order in which differences are looked for."""
-
-    values: dict[str, Any] = field(default_factory=dict)
+Step = Callable[[Sequence[Any]], Mapping[str, Any]]
 
 
 def compare(mine: Any, reference: Any, *inputs: Any, seed: int = 0) -> None:
@@ -30,7 +26,7 @@ def compare(mine: Any, reference: Any, *inputs: Any, seed: int = 0) -> None:
     Compared, in this order, are the parameters' number, shapes, dtypes; then, for two calls in
     training mode and one in evaluation mode: the outputs, the gradients by inputs and parameters of
     a fixed random weighting of the outputs, and the running state (buffers). Then `mine`, where it
-    is a Module, is compared with its compiled self, if `needle.jit` is there. Each call starts from
+    is a Module, is compared with its compiled self (unless jit is disabled). Each call starts from
     `numpy.random.seed(seed)`, and NumPy's random state is restored at the end.
 
     `mine` and `reference` are Modules (copied; the copy of `mine` gets the reference's parameters
@@ -55,12 +51,25 @@ def compare(mine: Any, reference: Any, *inputs: Any, seed: int = 0) -> None:
         if isinstance(made, Module):
             new = not isinstance(mine, Module) and not isinstance(reference, Module)
             _same_parameters(made_mine, made, values=new)
-        for call in STEPS if isinstance(made, Module) else ("call",):
-            got, expected = (_run(f, inputs, call, seed) for f in (made_mine, made))
-            _same(got, expected, call)
-        _compiled(_made(mine, seed), inputs, seed)
+        sides = [(partial(_step, f), f) for f in (made_mine, made)]
+        if not isinstance(made, Module):
+            return _calls(sides, ("call",), inputs, seed)
+        _calls(sides, STEPS, inputs, seed)
+        from needle.compiler.jit import jit  # importing needle must not load the compiler
+
+        compiled, eager = _made(mine, seed), _made(mine, seed)
+        program = jit(partial(_step, compiled), random="numpy")
+        sides = [(program, compiled), (partial(_step, eager), eager)]
+        return _calls(sides, [f"compiled, {call}" for call in STEPS], inputs, seed)
     finally:
         np.random.set_state(state)
+
+
+def _calls(sides: Sequence[tuple[Step, Any]], calls: Iterable[str], inputs: Any, seed: int) -> None:
+    """Take the same steps on both sides, and compare after each."""
+    for call in calls:
+        got, expected = (_record(step, f, inputs, call, seed) for step, f in sides)
+        _same(got, expected, call)
 
 
 def _made(thing: Any, seed: int) -> Any:
@@ -94,87 +103,44 @@ def _same_parameters(mine: Module, reference: Module, values: bool) -> None:
             b.cached_data = np.array(c.numpy())
 
 
-def _run(f: Any, inputs: Sequence[Any], call: str, seed: int) -> Record:
-    """Call once from a fixed random state; record outputs, gradients and running state."""
-    record, leaves = Record(), [_leaf(x) for x in inputs]
+def _step(f: Any, leaves: Sequence[Any]) -> dict[str, Any]:
+    """Run forward and backward; return all that is compared, so that a compiled step gives it."""
     parameters = f.named_parameters() if isinstance(f, Module) else []
-    if isinstance(f, Module):
-        f.train(call != "eval")
-        f.zero_grad()
-    np.random.seed(seed)
+    for _, p in parameters:
+        p.grad = None
     outputs = _results(f(*leaves))
-    several = len(outputs) > 1
-    for i, y in enumerate(outputs):
-        record.values[f"output {i}" if several else "output"] = y
     loss = _weighted(outputs)
     if loss is not None:
         loss.backward()
-    for i, x in enumerate(leaves):
-        if isinstance(x, Tensor) and x.requires_grad:
-            record.values[f"gradient by input {i}"] = x.grad
-    for name, p in parameters:
-        record.values[f"gradient by {name}"] = p.grad
-    for name, b in f.named_buffers() if isinstance(f, Module) else []:
-        record.values[f"running state {name}"] = np.array(b.numpy())
-    return record
+    found = {f"output {i}" if len(outputs) > 1 else "output": y for i, y in enumerate(outputs)}
+    inputs = [(f"input {i}", x) for i, x in enumerate(leaves) if getattr(x, "requires_grad", False)]
+    return found | {f"gradient by {name}": x.grad for name, x in (*inputs, *parameters)}
 
 
-def _same(got: Record, expected: Record, call: str) -> None:
+def _record(step: Step, f: Any, inputs: Sequence[Any], call: str, seed: int) -> dict[str, Any]:
+    """Take one step from a fixed random state; return what it gave, and the running state."""
+    if isinstance(f, Module):
+        f.train(not call.endswith("eval"))
+    np.random.seed(seed)
+    found = dict(step([_leaf(x) for x in inputs]))
+    buffers = f.named_buffers() if isinstance(f, Module) else []
+    return found | {f"running state {name}": np.array(b.numpy()) for name, b in buffers}
+
+
+def _same(got: dict[str, Any], expected: dict[str, Any], call: str) -> None:
     looser = f"reordered {_coarsest(expected)}"
-    if len(got.values) != len(expected.values):
-        raise AssertionError(f"{call}: {list(got.values)} against {list(expected.values)}")
-    for (name, a), b in zip(got.values.items(), expected.values.values(), strict=True):
-        if a is None or b is None:
-            if a is not b:
-                raise AssertionError(f"{call}: {name}: {_presence(a)} against {_presence(b)}")
-            continue
-        if np.asarray(a).dtype != np.asarray(b).dtype:
-            raise AssertionError(
-                f"{call}: {name}: {np.asarray(a).dtype} against {np.asarray(b).dtype}"
-            )
-        assert_close(a, b, looser=looser, name=f"{call}: {name}")
+    if len(got) != len(expected):
+        raise AssertionError(f"{call}: {list(got)} against {list(expected)}")
+    for (name, a), b in zip(got.items(), expected.values(), strict=True):
+        sides = ["none" if x is None else np.asarray(x).dtype for x in (a, b)]
+        if sides[0] != sides[1]:
+            raise AssertionError(f"{call}: {name}: {sides[0]} against {sides[1]}")
+        if a is not None:
+            assert_close(a, b, looser=looser, name=f"{call}: {name}")
 
 
-def _presence(value: Any) -> str:
-    return "none" if value is None else "a value"
-
-
-def _compiled(module: Any, inputs: Sequence[Any], seed: int) -> None:
-    """Compare a module with its compiled self, in training and in evaluation."""
-    import needle
-
-    jit: Callable[..., Any] | None = vars(needle).get("jit")
-    if jit is None or not isinstance(module, Module):
-        return
-    other = copy.deepcopy(module)
-    program = jit(lambda *xs: _step(other, xs), random="numpy")
-    leaves = [_leaf(x) for x in inputs]
-    for call in STEPS:
-        module.train(call != "eval")
-        other.train(call != "eval")
-        results = []
-        for step in (program, lambda *xs: _step(module, xs)):
-            np.random.seed(seed)
-            results.append(Record(dict(step(*leaves))))
-        for record, owner in zip(results, (other, module), strict=True):
-            for name, b in owner.named_buffers():
-                record.values[f"running state {name}"] = np.array(b.numpy())
-        _same(results[0], results[1], f"compiled, {call}")
-
-
-def _step(module: Module, inputs: Sequence[Any]) -> dict[str, Any]:
-    """Run forward and backward in a form that compiles: everything compared is returned."""
-    module.zero_grad()
-    outputs = _results(module(*inputs))
-    loss = _weighted(outputs)
-    if loss is not None:
-        loss.backward()
-    found = {f"output {i}": y for i, y in enumerate(outputs)}
-    return found | {f"gradient by {name}": p.grad for name, p in module.named_parameters()}
-
-
-def _coarsest(record: Record) -> str:
-    dtypes = {np.asarray(v).dtype.name for v in record.values.values() if v is not None}
+def _coarsest(found: dict[str, Any]) -> str:
+    dtypes = {np.asarray(value).dtype.name for value in found.values() if value is not None}
     return "float32" if "float32" in dtypes else "float64"
 
 

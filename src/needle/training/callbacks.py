@@ -7,10 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from needle.autograd import Tensor
-from needle.errors import ArgumentError
+from needle.errors import whole_number
 from needle.optim.lr_scheduler import OneCycleLR
 from needle.training.early_stopping import EarlyStopping
 from needle.training.evaluation import Means
@@ -21,8 +19,8 @@ from needle.training.history import History
 class Run:
     """A training run as its callbacks see it.
 
-    `epoch` counts from 1; `samples` is the length of an epoch; `means` has the loss and accuracy of
-    the epoch so far. Setting `stop` ends the run after this epoch.
+    `epoch` counts from 1; `samples` is the length of an epoch; `means.row()` has the loss and
+    accuracy of the epoch so far. Setting `stop` ends the run after this epoch.
     """
 
     model: Any
@@ -36,8 +34,7 @@ class Run:
     stop: bool = False
 
     def __post_init__(self) -> None:
-        if not isinstance(self.epochs, int | np.integer) or self.epochs < 0:
-            raise ArgumentError(f"fit: expected epochs an integer >= 0, got {self.epochs!r}")
+        self.epochs = whole_number("fit: expected epochs an integer", self.epochs, 0)
         if self.early_stopping is not None:
             self.early_stopping.reset()
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from needle.autograd import Tensor, no_grad
 from needle.data import DataLoader, NDArrayDataset
+from needle.data.loader import constant
 from needle.errors import ArgumentError, DataError, ShapeError
 from needle.training.compiled import CompiledStep
 from needle.training.metrics import accuracy
@@ -28,16 +29,13 @@ def predict(model: Any, X: Any, batch_size: int = 1024, compile: bool = False) -
     >>> ndl.predict(ndl.nn.Linear(4, 2), np.ones((5, 4))).shape
     (5, 2)
     """
-    array = _to_dtype(np.asarray(X), model_dtype(model))
+    array = np.asarray(X)
     if array.ndim == 0 or not len(array):
         raise DataError(f"predict: expected one sample a row, got shape {array.shape}")
     run = CompiledStep(model) if compile else model
+    loader = DataLoader(NDArrayDataset(array), batch_size, dtype=model_dtype(model))
     with evaluating(model):
-        parts = [
-            run(Tensor.make_const(array[start : start + batch_size])).numpy()
-            for start in range(0, len(array), _positive(batch_size))
-        ]
-    return np.concatenate(parts)
+        return np.concatenate([run(x).numpy() for (x,) in loader])
 
 
 def evaluate(
@@ -102,32 +100,20 @@ class Means:
 
     def __init__(self) -> None:
         self.samples = 0
-        self._loss = 0.0
-        self._hits: float | None = None
+        self._sums: dict[str, float] = {}
 
     def add(self, loss: Tensor, output: Tensor, labels: Tensor) -> None:
         """Take note of one batch."""
-        count = len(labels)
-        self.samples += count
-        self._loss += float(loss) * count
+        values = {"loss": float(loss)}
         if labels.dtype.kind in "iub" and labels.ndim == 1 and output.ndim == 2:
-            hits = accuracy(output.numpy(), labels.numpy()) * count
-            self._hits = hits if self._hits is None else self._hits + hits
+            values["accuracy"] = accuracy(output.numpy(), labels.numpy())
+        for name, value in values.items():
+            self._sums[name] = self._sums.get(name, 0.0) + value * len(labels)
+        self.samples += len(labels)
 
-    @property
-    def loss(self) -> float:
-        """The mean loss."""
-        return self._loss / max(self.samples, 1)
-
-    @property
-    def accuracy(self) -> float | None:
-        """The share of right predictions; None where the data is not a classification."""
-        return None if self._hits is None else self._hits / self.samples
-
-    def row(self, prefix: str = "") -> dict[str, float]:
-        """Return the means by name."""
-        row = {f"{prefix}loss": self.loss}
-        return row if self.accuracy is None else row | {f"{prefix}accuracy": self.accuracy}
+    def row(self) -> dict[str, float]:
+        """Return the means by name: `loss` and, of a classification, `accuracy`."""
+        return {name: total / self.samples for name, total in self._sums.items()}
 
 
 @contextlib.contextmanager
@@ -166,7 +152,7 @@ def as_loader(data: Any, batch_size: int, shuffle: bool = False) -> DataLoader:
     if isinstance(data, np.ndarray | Tensor) or not hasattr(data, "__getitem__"):
         kind = type(data).__name__
         raise ArgumentError(f"fit: expected (X, y), a Dataset or a DataLoader, got {kind}")
-    return DataLoader(data, _positive(batch_size), shuffle)
+    return DataLoader(data, batch_size, shuffle)
 
 
 def batches(loader: DataLoader, dtype: np.dtype | None) -> Iterator[tuple[Tensor, Tensor]]:
@@ -174,16 +160,5 @@ def batches(loader: DataLoader, dtype: np.dtype | None) -> Iterator[tuple[Tensor
     for batch in loader:
         if len(batch) != 2:
             raise DataError(f"fit: expected samples (x, y), got {len(batch)} parts")
-        x, y = (Tensor.make_const(_to_dtype(t.numpy(), dtype)) for t in batch)
+        x, y = (constant(t.numpy(), dtype) for t in batch)
         yield x, y
-
-
-def _to_dtype(array: np.ndarray, dtype: np.dtype | None) -> np.ndarray:
-    is_float = dtype is not None and array.dtype.kind == "f"
-    return array.astype(dtype, copy=False) if is_float else array
-
-
-def _positive(batch_size: int) -> int:
-    if batch_size < 1:
-        raise ArgumentError(f"batch_size: expected at least 1, got {batch_size}")
-    return batch_size

@@ -62,7 +62,8 @@ def fit(
     """
     loader = as_loader(data, batch_size, shuffle=True)
     val_loader = None if val is None else as_loader(val, max(batch_size, 256))
-    run = Run(model, optimizer, schedule, early_stopping, epochs, len(loader.dataset))
+    samples = min(len(loader.dataset), len(loader) * loader.batch_size)
+    run = Run(model, optimizer, schedule, early_stopping, epochs, samples)
     listeners = [*callbacks, *([Progress()] if progress else [])]
     score = scoring(model, loss)
     step = training_step(score, optimizer)

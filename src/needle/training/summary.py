@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from needle.autograd import Tensor
+from needle.data.loader import constant
 from needle.training.evaluation import evaluating, model_dtype
 from needle.training.history import table
 
@@ -69,15 +70,11 @@ def summary(model: Any, x: Any) -> Summary:
     """
     named = model.named_modules()
     outputs: dict[int, tuple[int, ...]] = {}
-    dtype = model_dtype(model)
-    batch = np.asarray(x)
-    if dtype is not None and batch.dtype.kind == "f":
-        batch = batch.astype(dtype, copy=False)
     with evaluating(model):
         for _, module in named:
             vars(module)["forward"] = _recording(module, outputs)
         try:
-            model(Tensor.make_const(batch))
+            model(constant(np.asarray(x), model_dtype(model)))
         finally:
             for _, module in named:
                 del vars(module)["forward"]
