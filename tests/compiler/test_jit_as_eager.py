@@ -266,3 +266,119 @@ def test_second_derivatives_where_the_call_changed_what_it_read_are_an_error(jit
 
     with pytest.raises(GradientError, match="second derivative of a call that changed state"):
         second(lambda: jit(f)(x), x := ndl.Tensor([3.0]))
+
+
+# ---- more places where state may be
+
+
+class Slotted:
+    __slots__ = ("n", "table")
+
+    def __init__(self):
+        self.n = 1
+
+    @ndl.jit
+    def scaled(self, x):
+        return x * self.n
+
+
+class Namespace:
+    calls = 0
+
+
+def counted(x):
+    counted.calls += 1
+    return x
+
+
+def slotted(things):
+    things["slotted"].n += 1
+
+
+def namespace(things):
+    Namespace.calls += 1
+
+
+def of_tensor(things):
+    things["tensor"].calls = things["tensor"].numpy
+
+
+def of_function(things):
+    counted(1)
+
+
+def of_compiled(things):
+    tripled.calls = 1
+
+
+@pytest.mark.parametrize(
+    ("write", "text"),
+    [
+        (slotted, r"things\['slotted'\]\.n from 1 to 2"),
+        (namespace, r"Namespace\.calls from 0 to 1"),
+        (of_tensor, r"things\['tensor'\]\.calls from nothing to"),
+        (of_function, r"counted\.calls from 0 to 1"),
+        (of_compiled, r"tripled\.calls from 0 to 1"),
+    ],
+)
+def test_writes_to_other_places_are_errors_that_name_them(jit, write, text):
+    things = {"slotted": Slotted(), "tensor": ndl.Tensor([1.0])}
+    counted.calls = tripled.calls = 0
+
+    def f(x):
+        write(things)
+        return x
+
+    with pytest.raises(TraceError, match=rf"changes {text}.*change it outside"):
+        jit(f)(X)
+    assert things["slotted"].n == 1 and Namespace.calls == counted.calls == 0
+    assert not vars(things["tensor"]) and tripled.calls == 0
+
+
+def test_objects_with_slots_are_looked_into(jit):
+    things = Slotted()
+    f = jit(lambda things, x: x * things.n)
+    for n in (1, 5):
+        things.n = n
+        np.testing.assert_array_equal(f(things, X), X * n)
+        np.testing.assert_array_equal(things.scaled(X), X * n)
+    things.table = ndl.Tensor([2.0])
+    g = jit(lambda things: things.table * things.table)
+    assert g(things).item() == 4
+    things.table = ndl.Tensor([3.0])
+    assert g(things).item() == 9 and count(g) == 1
+    del things.table
+    with pytest.raises(AttributeError):
+        g(things)
+
+
+def test_attributes_of_tensors_are_looked_into(jit):
+    p = nn.Parameter(init.ones(2))
+    p.scale, p.u = 2.0, init.zeros(2)
+
+    def f():
+        p.u = p.u + p.data * p.scale
+        return p.u * 1
+
+    compiled = jit(f)
+    assert [compiled().tolist() for _ in range(2)] == [[2, 2], [4, 4]]
+    p.scale = 3.0
+    assert compiled().tolist() == [7, 7] and p.u.tolist() == [7, 7]
+    assert count(compiled) == 2
+
+
+def test_sets_are_looked_into(jit):
+    model = nn.Module()
+    model.names = {"a", "b"}
+    f = jit(lambda x, more: x * (len(model.names) + len(more)))
+    np.testing.assert_array_equal(f(X, {1, 2}), X * 4)
+    model.names.add("c")
+    np.testing.assert_array_equal(f(X, {1, 2}), X * 5)
+    np.testing.assert_array_equal(f(X, frozenset({7})), X * 4)
+    model.names = {"c", "b"}
+    np.testing.assert_array_equal(f(X, {7}), X * 3)
+    model.names = {"a", "b"}
+    np.testing.assert_array_equal(f(X, {1, 2}), X * 4)
+    with pytest.raises(TraceError, match=r"changes model\.names from a set of 2 to a set of 3"):
+        jit(lambda: model.names.add("d"))()
+    assert model.names == {"a", "b"}

@@ -56,6 +56,8 @@ def _part(x: Any, leaves: list[Any]) -> Any:
         return (type(x), x)
     if isinstance(x, tuple | list):
         return (type(x), tuple(_part(part, leaves) for part in x))
+    if isinstance(x, set | frozenset):
+        return (type(x), frozenset(x))
     if isinstance(x, dict):
         return (type(x), tuple((key, _part(value, leaves)) for key, value in x.items()))
     return ("object", Identity(x))

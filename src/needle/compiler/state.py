@@ -22,7 +22,7 @@ import numpy as np
 
 from needle.autograd.tensor import Tensor
 from needle.compiler.primitives_base import DTYPES
-from needle.compiler.state_holders import Cells, ClassSpace, Holder
+from needle.compiler.state_holders import Cells, ClassSpace, Holder, Members, attributes
 
 _PLAIN = (int, float, complex, str, bytes, bool, type(None), np.generic)
 _LIBRARIES = tuple(
@@ -43,6 +43,7 @@ class State:
 
     holders: list[Holder] = field(default_factory=list)
     tensors: list[Tensor] = field(default_factory=list)
+    labels: list[str] = field(default_factory=list)  # of the Tensors
     arrays: list[tuple[int, Any]] = field(default_factory=list)
     numbers: list[tuple[int, Any]] = field(default_factory=list)
     fingerprint: tuple[Any, ...] = ()
@@ -88,11 +89,11 @@ def _comparison(holders: list[Holder]) -> str:
             lines.append(f"if [*now{i}] != keys[{i}]: return False")
         olds = [f"old{i}_{n}" for n in range(len(slots))]
         if holder.is_whole:
-            values = f"now{i}{'.values()' if isinstance(holder.target, dict) else ''}"
+            values = f"now{i}{holder.values}"
             if len(slots) > MANY_SLOTS and not holder.apart:
                 snapshots.append(f"old{i}")
                 same = f"all(map(is_, {values}, old{i}))"
-                lines.append(f"if len(now{i}) != {len(slots)} or not {same}: return False")
+                lines.append(f"if len({values}) != {len(slots)} or not {same}: return False")
                 continue
             names = {key: f"x{n}" for n, (key, _) in enumerate(slots)}
             all_names = ", ".join(names.get(key, "_") for key in holder.all_keys())
@@ -112,7 +113,7 @@ def watch(targets, before, keys):
     def holds():
         try:
 {body}            return True
-        except (KeyError, IndexError, ValueError, TypeError):  # a slot is empty, or is another one
+        except (LookupError, ValueError, TypeError, AttributeError):  # a slot is empty, or another
             return False
     return holds
 """
@@ -158,7 +159,7 @@ class _Walk:
         return self.state
 
     def _key(self, key: Any) -> Any:
-        return ("tensor", self._tensor(key)) if isinstance(key, Tensor) else key
+        return ("tensor", self._tensor(key, "key")) if isinstance(key, Tensor) else key
 
     def _add(self, holder: Holder) -> int:
         number = len(self.state.holders)
@@ -179,11 +180,14 @@ class _Walk:
             return ("number", kind)
         return self.visit(value, holder.slot(key), lifted=holder.lifted)
 
-    def _tensor(self, value: Tensor) -> int:
+    def _tensor(self, value: Tensor, label: str) -> int:
         found = self.state.index.get(id(value))
         if found is None:
             found = self.state.index[id(value)] = len(self.state.tensors)
             self.state.tensors.append(value)
+            if vars(value):  # attributes that the user has added
+                self._add(Holder(vars(value), label, "attribute"))
+            self.state.labels.append(label)
         return found
 
     def visit(self, value: Any, label: str, root: bool = False, lifted: bool = False) -> Any:
@@ -192,7 +196,7 @@ class _Walk:
             self.state.described.append((label, value))
             return (type(value), _exact(value))
         if isinstance(value, Tensor):
-            index = self._tensor(value)
+            index = self._tensor(value, label)
             if value.requires_grad or not lifted:  # an optimizer's own state never is switched
                 self.state.switched.add(index)
                 self.state.described.append((f"{label}.requires_grad", value.requires_grad))
@@ -213,9 +217,12 @@ class _Walk:
             return (type(value), tuple(parts))
         if isinstance(value, dict | list):
             return (type(value), self._add(Holder(value, label, "item", lifted=lifted)))
+        if isinstance(value, set):
+            return (type(value), self._add(Holder(Members(value), label, "item")))
         if isinstance(value, FunctionType):
             if root or value.__closure__ or is_user_code(value.__code__):
                 self._function(value, label)
+                self.state.others.append((label, value))
             return ("function", value.__code__)
         if isinstance(value, MethodType):
             owner = label.rpartition(".")[0] or "self"
@@ -226,16 +233,18 @@ class _Walk:
                     self.visit(value.args, label), self.visit(value.keywords, label))  # fmt: skip
         compiled = getattr(value, "__needle_compiled__", None)
         if compiled is not None:
+            self.state.others.append((label, value))
             return ("compiled", self.visit(compiled, label, root=True))
         kind = type(value)
         kind_of = style(value)
-        if kind_of or (root and hasattr(value, "__dict__") and not isinstance(value, type)):
+        if kind_of or (root and not isinstance(value, type) and attributes(value)):
             for function in _methods(kind):
                 self.visit(function, f"{label}.{function.__name__}")
             for base in kind.__mro__:
                 self._class(base)
-            holder = Holder(vars(value), label, "attribute", lifted=kind_of == "lifted")
-            return (kind, self._add(holder))
+            lifted = kind_of == "lifted"
+            holders = [Holder(x, label, "attribute", lifted=lifted) for x in attributes(value)]
+            return (kind, *map(self._add, holders))
         self.state.others.append((label, value))
         return ("object", id(value))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from types import CellType
+from types import CellType, MemberDescriptorType
 from typing import Any
 
 from needle.autograd.value import Value
@@ -66,6 +66,9 @@ class Members:
     def __init__(self, target: set[Any]) -> None:
         self.members = target
 
+    def __getitem__(self, member: Any) -> Any:
+        return member
+
     def __setitem__(self, member: Any, value: Any) -> None:
         self.members.add(member)
 
@@ -75,6 +78,39 @@ class Members:
     def items(self) -> Iterator[tuple[Any, Any]]:
         """Yield the members, each as key and value."""
         return ((member, member) for member in self.members)
+
+
+class Slotted:
+    """The `__slots__` of an object that are set, as items."""
+
+    def __init__(self, owner: Any) -> None:
+        self.owner = owner
+
+    def __getitem__(self, name: str) -> Any:
+        return getattr(self.owner, name)
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        object.__setattr__(self.owner, name, value)
+
+    def __delitem__(self, name: str) -> None:
+        object.__delattr__(self.owner, name)
+
+    def items(self) -> Iterator[tuple[str, Any]]:
+        """Yield names and values."""
+        for base in type(self.owner).__mro__:
+            for name, slot in vars(base).items():
+                if isinstance(slot, MemberDescriptorType) and hasattr(self.owner, name):
+                    yield name, getattr(self.owner, name)
+
+
+def attributes(value: Any) -> list[Any]:
+    """Return what holds an object's attributes."""
+    kinds = type(value).__mro__
+    slotted = any(
+        isinstance(x, MemberDescriptorType) for kind in kinds for x in vars(kind).values()
+    )
+    spaces = [vars(value)] if hasattr(value, "__dict__") else []
+    return [*spaces, Slotted(value)] if slotted else spaces
 
 
 @dataclass(eq=False)
@@ -110,12 +146,31 @@ class Holder:
         return f"{self.label}[{key!r:.30}]" if not isinstance(key, Value) else f"{self.label}[...]"
 
     @property
+    def owner(self) -> Any:
+        """What the target stands for."""
+        target = self.target
+        if isinstance(target, Members):
+            return target.members
+        if isinstance(target, Slotted):
+            return target.owner
+        return target.kind if isinstance(target, ClassSpace) else target
+
+    @property
     def is_whole(self) -> bool:
         """Whether all that the target holds are slots, so that a new one counts."""
-        return self.names is None and isinstance(self.target, dict | list)
+        return self.names is None and isinstance(self.target, dict | list | Members)
+
+    @property
+    def values(self) -> str:
+        """Return how all values are reached from the target, for one that is whole."""
+        if isinstance(self.target, Members):
+            return ".members"
+        return ".values()" if isinstance(self.target, dict) else ""
 
     def all_keys(self) -> list[Any]:
         """Return the keys of all slots that a look at the whole target shows."""
+        if isinstance(self.target, Members):
+            return [*self.target.members]
         return [*self.target] if isinstance(self.target, dict) else [*range(len(self.target))]
 
     def compared(self) -> list[tuple[Any, Any]]:
@@ -128,6 +183,8 @@ class Holder:
         """Return how a value is reached from the target."""
         if isinstance(self.target, Cells):
             return f".cells[{key!r}].cell_contents"
+        if isinstance(self.target, Slotted):
+            return f".owner.{key}"
         return f"{'.kind.__dict__' if isinstance(self.target, ClassSpace) else ''}[{key!r}]"
 
 

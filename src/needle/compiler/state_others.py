@@ -11,13 +11,14 @@ import random as python_random
 import sys
 from collections import deque
 from collections.abc import Callable
-from types import ModuleType, SimpleNamespace
+from types import FunctionType, ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
 
+from needle.autograd.tensor import Tensor
 from needle.compiler.state import State, is_user_file, style
-from needle.compiler.state_holders import Holder, Members
+from needle.compiler.state_holders import ClassSpace, Holder, Members, attributes
 from needle.compiler.trace_record import Recorder
 from needle.errors import TraceError
 
@@ -26,8 +27,8 @@ def others(state: State) -> tuple[list[Holder], list[tuple[str, Any]]]:
     """Return holders for what is not part of the state, and the random generators met."""
     found: list[Holder] = []
     generators: list[tuple[str, Any]] = []
-    seen = {id(holder.target) for holder in state.holders}
-    queue = list(state.others)
+    seen = {id(holder.owner) for holder in state.holders}
+    queue = [*state.others, *zip(state.labels, state.tensors, strict=True)]
     while queue:
         label, value = queue.pop()
         if id(value) in seen:
@@ -36,27 +37,34 @@ def others(state: State) -> tuple[list[Holder], list[tuple[str, Any]]]:
         if isinstance(value, np.random.Generator | np.random.RandomState | python_random.Random):
             generators.append((label, value))
             continue
-        holder = _holder(label, value)
-        if holder is not None:
-            found.append(holder)
+        for holder in _holders(label, value):
+            if id(holder.owner) not in seen or holder.owner is value:
+                found.append(holder)
             queue += [(holder.slot(key), x) for key, x in holder.items()]
-        elif isinstance(value, tuple):
+        if isinstance(value, tuple):
             queue += [(f"{label}[{i}]", x) for i, x in enumerate(value)]
     return found, generators
 
 
-def _holder(label: str, value: Any) -> Holder | None:
+def _holders(label: str, value: Any) -> list[Holder]:
     if isinstance(value, set):
-        return Holder(Members(value), label, "item")
+        return [Holder(Members(value), label, "item")]
     if isinstance(value, list | deque | dict):
-        return Holder(value, label, "item")
+        return [Holder(value, label, "item")]
     if isinstance(value, ModuleType):
         names = tuple(name for name in vars(value) if not name.startswith("__"))
         users = is_user_file(getattr(value, "__file__", None) or "<frozen")
-        return Holder(vars(value), label, "attribute", names) if users else None
-    if style(value) or (hasattr(value, "__dict__") and _is_plain(type(value))):
-        return Holder(vars(value), label, "attribute")
-    return None
+        return [Holder(vars(value), label, "attribute", names)] if users else []
+    if isinstance(value, type):
+        return [Holder(ClassSpace(value), label, "attribute")] if _is_plain(value) else []
+    if isinstance(value, FunctionType | Tensor):
+        return [Holder(vars(value), label, "attribute")]
+    if hasattr(value, "__needle_compiled__"):
+        names = tuple(name for name in vars(value) if not name.startswith("_"))
+        return [Holder(vars(value), label, "attribute", names)]
+    if style(value) or _is_plain(type(value)):
+        return [Holder(x, label, "attribute") for x in attributes(value)]
+    return []
 
 
 def _is_plain(kind: type) -> bool:
