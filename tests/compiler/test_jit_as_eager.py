@@ -382,3 +382,21 @@ def test_sets_are_looked_into(jit):
     with pytest.raises(TraceError, match=r"changes model\.names from a set of 2 to a set of 3"):
         jit(lambda: model.names.add("d"))()
     assert model.names == {"a", "b"}
+
+
+# ---- numbers
+
+
+def test_guards_hold_for_what_is_not_a_number(jit):
+    table = np.array([1.0, np.nan, 2.0])
+
+    def f(x, s):
+        known = np.flatnonzero(~np.isnan(np.array(table)))
+        return x[known] * (float(s) if s > 0 else 3.0)
+
+    compiled, x = jit(f), ndl.Tensor([1.0, 2.0, 3.0])
+    for s in (np.nan, np.nan, 2.0, np.nan):
+        assert compiled(x, s).tolist() == f(x, s).tolist()
+    assert count(compiled) == 2
+    table[0] = np.nan
+    assert compiled(x, np.nan).tolist() == [9]

@@ -200,7 +200,7 @@ class Fetch:
             test = f"foreign[{i}].requires_grad is {tensor.requires_grad}"
             lines.append(f"if not {test}: return {GRAD_GUARD}")
         for origin, values in self.trace.recorder.fixed:
-            same = f"array_equal({self._array(origin)}, {self._name(values)})"
+            same = f"array_equal({self._array(origin)}, {self._name(values)}, equal_nan=True)"
             lines.append(f"if not {same}: return {ARRAY_GUARD}")
         return lines
 
@@ -270,8 +270,11 @@ class Fetch:
                 kind = self._name(type(recorder.samples[i]))
                 lines.append(f"if type(v{i}) is not {kind}: return {TYPE_GUARD}")
             if i in recorder.guards:
-                expected = self._name(recorder.guards[i].expected)
-                lines.append(f"if v{i} != {expected}: return {i}")
+                expected = recorder.guards[i].expected
+                other = (
+                    f"!= {self._name(expected)}" if expected == expected else f"== v{i}"
+                )  # a NaN
+                lines.append(f"if v{i} {other}: return {i}")
         return lines
 
     def _value(self, origin: Any) -> str:
