@@ -20,6 +20,7 @@ import numpy as np
 from needle.compiler.emit import Module
 from needle.compiler.matmul import MatMulPlan, plan_matmul
 from needle.compiler.matmul_nest import emit_matmul
+from needle.compiler.matmul_tile import Results
 from needle.compiler.native import Library, compile_module
 from needle.compiler.target import host
 
@@ -57,7 +58,7 @@ def needle_product(plan: MatMulPlan) -> Callable[..., None]:
     bounds = [("begin", "int64"), ("end", "int64")]
     builder = module.function("product", [*names, *bounds], linkage="", attributes="noinline")
     a, right, c, scratch, begin, end = builder.arguments
-    emit_matmul(builder, plan, a, right, begin, end, scratch, c=c)
+    emit_matmul(builder, plan, (a, right), (begin, end), scratch, Results(c))
     builder.ret()
     call = f"call void @product(ptr %a, ptr %b, ptr %c, ptr %scratch, i64 0, i64 {plan.blocks})"
     function = repeated(module.text(), call)

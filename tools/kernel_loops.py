@@ -14,6 +14,7 @@ from needle.compiler.lower_tail import Tailed
 
 SIGNS = {"add": "+", "sub": "-", "mul": "*", "div": "/"}
 AXES = "ijklmn"
+POSITIONED = ("arg", "divide", "iota", "product", "random")
 
 
 def describe(work: Any, names: Sequence[str]) -> str:
@@ -91,12 +92,11 @@ class _Text:
     def _instruction(self, i: Instruction) -> str:
         args = [self._value(a) for a in i.args]
         if i.op == "load":
-            assert i.affine is not None
             return f"{self.names[i.attribute]}[{self._affine(i.affine)}]"
         if i.op == "apply" and i.attribute in SIGNS:
             return f"{args[0]} {SIGNS[i.attribute]} {args[1]}"
         name = i.attribute if i.op == "apply" else f"{i.op} {i.attribute}"
-        place = [self._affine(i.affine)] if i.affine is not None else []
+        place = [self._affine(i.affine)] if i.op in POSITIONED else []
         return f"{name}({', '.join([*args, *place])})"
 
     def _store(self, store: Store, level: int) -> str:

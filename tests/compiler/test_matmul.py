@@ -9,7 +9,8 @@ import pytest
 
 from needle.compiler.emit import Module
 from needle.compiler.matmul import MatMulPlan, plan_matmul
-from needle.compiler.matmul_nest import Epilogue, emit_matmul
+from needle.compiler.matmul_nest import emit_matmul
+from needle.compiler.matmul_tile import Epilogue, Results
 from needle.compiler.native import Library, assembly, compile_module
 from needle.compiler.target import Target, host, named
 from tests.compiler.native_helper import RUNNABLE, guarded, inner_loops
@@ -23,8 +24,8 @@ def module_of(plan: MatMulPlan, target: Target, epilogue: Callable[..., Epilogue
     names = [(name, "ptr") for name in ("a", "b", "c", "bias", "scratch")]
     b = module.function("kernel", [*names, ("begin", "int64"), ("end", "int64")], linkage="")
     a, right, c, bias, scratch, begin, end = b.arguments
-    made = None if epilogue is None else epilogue(plan, c, bias)
-    emit_matmul(b, plan, a, right, begin, end, scratch, c=c, epilogue=made)
+    results = Results(c) if epilogue is None else Results(finish=epilogue(plan, b, c, bias))
+    emit_matmul(b, plan, (a, right), (begin, end), scratch, results)
     b.ret()
     return module.text()
 
@@ -173,8 +174,8 @@ def partial(plan: MatMulPlan, a: np.ndarray, right: np.ndarray, block: int) -> n
     return c
 
 
-def relu_of_biased(plan: MatMulPlan, c, bias) -> Epilogue:
-    def epilogue(b, row, column, value, mask):
+def relu_of_biased(plan: MatMulPlan, b, c, bias) -> Epilogue:
+    def epilogue(row, column, value, mask):
         shifted = value + b.load(bias, column, plan.dtype, plan.lanes, mask)
         positive = b.select(b.compare("lt", shifted, 0), 0, shifted)
         b.store(positive, c, row * plan.n + column, mask)

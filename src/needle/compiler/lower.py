@@ -8,23 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from needle.compiler.emit import Module
 from needle.compiler.fuse_group import Group, Memory
-from needle.compiler.fuse_rules import Partial, Pattern, refined, shapes_of
+from needle.compiler.fuse_rules import Partial, refined, shapes_of
 from needle.compiler.fuse_window import windowed
 from needle.compiler.graph import Node
 from needle.compiler.lower_bundle import Bundle, piece_of
 from needle.compiler.lower_matmul import MatMulWork
 from needle.compiler.lower_movement import CumulativeWork, ScatterWork
 from needle.compiler.lower_nest import NestWork
-from needle.compiler.lower_index import anchor
-from needle.compiler.lower_instruction import anchored, collapsed, joined
-from needle.compiler.lower_schedule import Scheduler
+from needle.compiler.lower_instruction import joined
+from needle.compiler.lower_schedule import Scheduler, Scope, Slots
 from needle.compiler.lower_tail import Tailed
 from needle.compiler.lower_work import INTERFACE, Work
 from needle.compiler.lower_window import WindowWork
-from needle.compiler.primitives import Cumulative, MatMul
+from needle.compiler.primitives import Concat, Cumulative, MatMul, ScatterAdd
 from needle.compiler.program import Kernel
 from needle.compiler.target import Target
 
@@ -81,18 +81,23 @@ def bundled(parts: Sequence[Lowered]) -> Lowered:
     )
 
 
-@dataclass(frozen=True)
-class _Outside:
-    """Memory as one group sees it: what it computes itself is not there yet."""
+def _lowered(scope: Scope, made: tuple[Work, Slots]) -> Lowered:
+    (work, starts), group = made, scope.group
+    slots = tuple((node, node.dtype.itemsize * start) for node, start in starts)
+    return Lowered(tuple(group.members), group.state, work, slots, tuple(group.outputs))
 
-    memory: Memory
-    members: set[Node]
 
-    def loaded(self, node: Node) -> bool:
-        return self.memory.loaded(node) and node not in self.members
-
-    def stored(self, node: Node) -> bool:
-        return node in self.memory.kept and node not in self.members
+def _concat(scope: Scope) -> Lowered:
+    """The pieces of a concatenation are written by a loop nest each, in one kernel."""
+    (node,) = scope.group.members
+    parts = []
+    for k, x in enumerate(node.inputs):
+        if x.size:
+            axes = refined(tuple((n, False) for n in x.shape), shapes_of([x]))
+            scheduler = Scheduler(axes, scope)
+            scheduler.store_piece(node, k)
+            parts.append(_lowered(scope, NestWork.of(scheduler)))
+    return bundled(parts)
 
 
 @dataclass
@@ -109,29 +114,23 @@ class Kernels:
 
     def lower(self, group: Group, memory: Memory) -> Lowered:
         """Return a group's kernel; raise `UnfusableError` where the group is not aligned."""
-        outside = _Outside(memory, set(group.members))
-        if group.kind == "concat":
-            return self._concat(group, outside)
-        return self._lowered(group, *self._work(group, outside))
-
-    def _lowered(
-        self, group: Group, work: Work, parameters: Sequence[Node], starts: Sequence[int]
-    ) -> Lowered:
-        pairs = zip(parameters, starts, strict=True)
-        slots = tuple((node, node.dtype.itemsize * start) for node, start in pairs)
-        return Lowered(tuple(group.members), group.state, work, slots, tuple(group.outputs))
-
-    def _concat(self, group: Group, memory: _Outside) -> Lowered:
-        """The pieces of a concatenation are written by a loop nest each, in one kernel."""
-        (node,) = group.members
-        parts = []
-        for k, x in enumerate(node.inputs):
-            if x.size:
-                axes = refined(tuple((n, False) for n in x.shape), shapes_of([x]))
-                scheduler = self._scheduler(axes, memory)
-                scheduler.store_piece(node, k)
-                parts.append(self._lowered(group, *self._nest(scheduler)))
-        return bundled(parts)
+        scope, node = Scope(group, memory, self._site, self.target), group.members[0]
+        match node.primitive:
+            case MatMul():
+                return _lowered(scope, (WindowWork if windowed(node) else MatMulWork).of(scope))
+            case Cumulative():
+                return _lowered(scope, CumulativeWork.of(scope))
+            case ScatterAdd():
+                return _lowered(scope, ScatterWork.of(scope))
+            case Concat() if group.kind == "concat":
+                return _concat(scope)
+        scheduler = Scheduler(refined(group.space, shapes_of(group.members)), scope)
+        for node in group.outputs:
+            if isinstance(node.primitive, Partial):
+                scheduler.partial(node)
+            else:
+                scheduler.store(node, node in group.outer)
+        return _lowered(scope, NestWork.of(scheduler))
 
     def kernel(self, lowered: Lowered) -> str:
         """The name of the kernel that does a piece of work; equal work has one kernel."""
@@ -143,37 +142,11 @@ class Kernels:
             self._made.append((functions, work))
         return self._names[work]
 
-    def _work(self, group: Group, memory: _Outside) -> tuple[Work, Sequence[Node], Sequence[int]]:
-        if isinstance(group.members[0].primitive, MatMul):
-            kind = WindowWork if windowed(group.members[0]) else MatMulWork
-            return kind.of(group.members, group.outputs, memory, self._site, self.target)
-        if group.kind == "special":
-            (node,) = group.members
-            make = CumulativeWork.of if isinstance(node.primitive, Cumulative) else ScatterWork.of
-            site = 0 if isinstance(node.primitive, Cumulative) else self._site(node)
-            owners, starts = zip(*map(anchor, node.inputs), strict=True)
-            return make(node, site, self.target), [*owners, node], [*starts, 0]
-        scheduler = self._scheduler(refined(group.space, shapes_of(group.members)), memory)
-        for node in group.outputs:
-            if isinstance(node.primitive, Partial):
-                scheduler.partial(node)
-            else:
-                scheduler.store(node, node in group.outer)
-        return self._nest(scheduler)
-
-    def _scheduler(self, axes: Pattern, memory: _Outside) -> Scheduler:
-        space, inner = tuple(n for n, _ in axes), tuple(flag for _, flag in axes)
-        return Scheduler(space, inner, memory, self._site)
-
-    def _nest(self, scheduler: Scheduler) -> tuple[Work, Sequence[Node], Sequence[int]]:
-        nest, starts = anchored(collapsed(scheduler.finish()))
-        return NestWork.of(nest, self.target), scheduler.parameters, starts
-
     def _site(self, node: Node) -> int:
         """The number of the error that a bad index of this node raises."""
         where = str(node.source) if node.source else node.primitive.name
-        size = node.inputs[0].shape[node.primitive.axis] if node.primitive.name == "gather" else (  # type: ignore[attr-defined]
-            node.primitive.size)  # type: ignore[attr-defined]  # fmt: skip
+        kind: Any = node.primitive
+        size = kind.size if isinstance(kind, ScatterAdd) else node.inputs[0].shape[kind.axis]
         text = f"{where}: index {{index}} is out of range for size {size}"
         if text not in self.sites:
             self.sites.append(text)

@@ -98,8 +98,7 @@ def _is_flat(work: NestWork) -> bool:
     nest = work.nest
     if len(nest.space) != 1:
         return False
-    affines = [i.affine for i in nest.instructions if i.affine is not None]
-    affines += [s.affine for s in nest.stores]
+    affines = [*(i.affine for i in nest.instructions), *(s.affine for s in nest.stores)]
     plain = all(a.const == 0 and not a.dynamic and a.coefs[0] in (0, 1) for a in affines)
     guarded = any(i.guards or i.op in ("reduce", "arg") for i in nest.instructions)
     fits = UNIT % work.plan.width == 0

@@ -106,7 +106,6 @@ class Place:
     def load(self, i: Instruction, vector: bool) -> Value:
         """The element at an index; lanes where a guard fails hold some other element or zero."""
         b = self.b
-        assert i.affine is not None and isinstance(i.attribute, int)
         pointer = self.task.pointers[i.attribute]
         if not vector:
             at = self.first(i.affine)
@@ -163,7 +162,6 @@ def write(place: Place, i: Instruction, vector: bool) -> Value:
         return b.select(inside, *args)
     if i.op == "index":
         return _checked(place, i, args[0])
-    assert i.affine is not None
     if i.op == "random" and attribute != "normal" and place.width % 8 == 0:
         lanes_follow = all(place.values[d].width == 1 for d, _ in i.affine.dynamic)
         if place.step(i.affine) == 1 and lanes_follow:

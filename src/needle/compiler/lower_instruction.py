@@ -5,6 +5,7 @@ Everything here is hashable and holds no node, so that equal nests are one kerne
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -30,12 +31,14 @@ class Instruction(NamedTuple):
     reduce   function name                 args[0] over the inner axes
     arg      argmax or argmin              position `affine` of the extreme of args[0]
     ======== ============================= ====================================================
+
+    Where no `affine` is spoken of, it is 0.
     """
 
     op: str
     attribute: Any
     args: tuple[int, ...]
-    affine: Affine | None
+    affine: Affine
     guards: tuple[Guard, ...]
     dtype: str
 
@@ -66,14 +69,37 @@ class Nest:
     dtypes: tuple[str, ...]
 
     @property
+    def loads(self) -> list[Instruction]:
+        """The instructions that read memory."""
+        return [i for i in self.instructions if i.op == "load"]
+
+    @property
+    def accesses(self) -> list[tuple[int, Affine]]:
+        """The parameter and the address of each load and store."""
+        loads = [(i.attribute, i.affine) for i in self.loads]
+        return loads + [(s.parameter, s.affine) for s in self.stores]
+
+    def readdressed(self, change: Callable[[int, Affine], tuple[int, Affine]]) -> Nest:
+        """The nest with another parameter and address in each load and store."""
+        instructions, stores = list(self.instructions), []
+        for k, i in enumerate(instructions):
+            if i.op == "load":
+                parameter, affine = change(i.attribute, i.affine)
+                instructions[k] = i._replace(attribute=parameter, affine=affine)
+        for s in self.stores:
+            parameter, affine = change(s.parameter, s.affine)
+            stores.append(s._replace(parameter=parameter, affine=affine))
+        return replace(self, instructions=tuple(instructions), stores=tuple(stores))
+
+    @property
     def fallible(self) -> bool:
         """Whether it can meet a bad index."""
         return any(i.op == "index" for i in self.instructions)
 
 
-def affines(i: Instruction) -> list:
+def affines(i: Instruction) -> list[Affine]:
     """All index functions of an instruction."""
-    return [*([i.affine] if i.affine is not None else []), *(g.affine for g in i.guards)]
+    return [i.affine, *(g.affine for g in i.guards)]
 
 
 def dependencies(i: Instruction) -> list[int]:
@@ -86,49 +112,31 @@ def anchored(nest: Nest) -> tuple[Nest, tuple[int, ...]]:
 
     Kernels on the steps of a sequence differ in nothing else, so they become equal.
     """
-    loads = [i for i in nest.instructions if i.op == "load"]
-    guarded = {i.attribute for i in loads if i.guards}
-    places = [(i.attribute, i.affine) for i in loads]
-    places += [(s.parameter, s.affine) for s in nest.stores]
+    guarded = {i.attribute for i in nest.loads if i.guards}
     first: dict[int, int] = {}
-    for parameter, affine in places:
-        assert affine is not None
+    for parameter, affine in nest.accesses:
         if parameter not in guarded:
             first[parameter] = min(first.get(parameter, affine.const), affine.const)
-    if not any(first.values()):
-        return nest, (0,) * len(nest.dtypes)
+    starts = tuple(first.get(k, 0) for k in range(len(nest.dtypes)))
 
-    def moved(affine: Affine | None, parameter: int) -> Any:
-        return affine and affine.shifted(-first.get(parameter, 0))
+    def moved(parameter: int, affine: Affine) -> tuple[int, Affine]:
+        return parameter, affine.shifted(-starts[parameter])
 
-    instructions = tuple(
-        i._replace(affine=moved(i.affine, i.attribute)) if i.op == "load" else i
-        for i in nest.instructions
-    )
-    stores = tuple(s._replace(affine=moved(s.affine, s.parameter)) for s in nest.stores)
-    offsets = tuple(first.get(k, 0) for k in range(len(nest.dtypes)))
-    return replace(nest, instructions=instructions, stores=stores), offsets
+    return (nest.readdressed(moved) if any(starts) else nest), starts
 
 
 def joined(nest: Nest, gone: int, kept: int) -> Nest:
     """The nest with one parameter for two that are the same buffer: pointers must not alias."""
     left = [k for k in range(len(nest.dtypes)) if k != gone]
     numbers = {k: left.index(kept if k == gone else k) for k in range(len(nest.dtypes))}
-    instructions = tuple(
-        i._replace(attribute=numbers[i.attribute]) if i.op == "load" else i
-        for i in nest.instructions
-    )
-    stores = tuple(s._replace(parameter=numbers[s.parameter]) for s in nest.stores)
-    dtypes = tuple(nest.dtypes[k] for k in left)
-    return replace(nest, instructions=instructions, stores=stores, dtypes=dtypes)
+    nest = nest.readdressed(lambda parameter, affine: (numbers[parameter], affine))
+    return replace(nest, dtypes=tuple(nest.dtypes[k] for k in left))
 
 
 def collapsed(nest: Nest) -> Nest:
     """The nest with axes of size 1 dropped and neighbours merged where every address allows it."""
-    used = [i.affine for i in nest.instructions if i.affine is not None]
-    used += [g.affine for i in nest.instructions for g in i.guards]
-    used += [s.affine for s in nest.stores]
-    columns = list(zip(*(a.coefs for a in used), strict=True)) or [()] * len(nest.space)
+    used = {a.coefs for i in nest.instructions for a in affines(i)}
+    columns = list(zip(*used, *(s.affine.coefs for s in nest.stores), strict=True))
     keep: list[int] = []
     space: list[int] = []
     for axis, n in enumerate(nest.space):
@@ -143,13 +151,10 @@ def collapsed(nest: Nest) -> Nest:
         space.append(n)
 
     def moved(a: Affine) -> Affine:
-        return Affine(a.const, tuple(a.coefs[axis] for axis in keep), a.dynamic)
+        return a._replace(coefs=tuple(a.coefs[axis] for axis in keep))
 
     instructions = tuple(
-        i._replace(
-            affine=None if i.affine is None else moved(i.affine),
-            guards=tuple(Guard(moved(g.affine), g.stop) for g in i.guards),
-        )
+        i._replace(affine=moved(i.affine), guards=tuple(Guard(moved(a), n) for a, n in i.guards))
         for i in nest.instructions
     )
     stores = tuple(s._replace(affine=moved(s.affine)) for s in nest.stores)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from needle.compiler.emit import Builder
 from needle.compiler.emit_memory import Mask
 from needle.compiler.emit_values import Value
 from needle.compiler.fuse_rules import Pattern, refined, shapes_of
@@ -17,15 +15,13 @@ from needle.compiler.lower_elementwise import Place
 from needle.compiler.lower_layout import Layout
 from needle.compiler.lower_nest import NestWriter
 from needle.compiler.lower_index import anchor
-from needle.compiler.lower_instruction import Nest, anchored, collapsed
-from needle.compiler.lower_schedule import Buffers, Scheduler
+from needle.compiler.lower_instruction import Nest
+from needle.compiler.lower_schedule import Scheduler, Scope, Slots
 from needle.compiler.lower_work import Cost, Task, Work
-from needle.compiler.matmul import Epilogue, MatMulPlan, plan_matmul
+from needle.compiler.matmul import MatMulPlan, plan_matmul
 from needle.compiler.matmul_nest import emit_matmul
+from needle.compiler.matmul_tile import Results
 from needle.compiler.target import ITEM_BYTES, Target
-
-
-Ahead = Callable[[Value, Value], None]
 
 
 @dataclass(frozen=True)
@@ -39,42 +35,31 @@ class EpilogueWork:
     plain: bool
 
     @staticmethod
-    def of(
-        members: Sequence[Node],
-        outputs: Sequence[Node],
-        memory: Buffers,
-        site: Callable[[Node], int],
-        operands: Sequence[Node],
-    ) -> tuple[EpilogueWork, list[Node], tuple[int, ...]]:
-        """The epilogue of a product, all parameters (the operands' first), offsets of its own."""
+    def of(scope: Scope, operands: Slots) -> tuple[EpilogueWork, Slots]:
+        """The epilogue of a product, and the pointers, those to its operands first."""
+        members, outputs = scope.group.members, scope.group.outputs
         node = members[0]
         rows, columns = math.prod(node.shape[:-1]), node.shape[-1]
         axes: Pattern = ((rows, False), (columns, True))
         if rows > 1 and columns > 1:
             finer = refined(axes, shapes_of(members))
             axes = finer if finer[-1] == axes[-1] else axes
-        space, inner = zip(*axes, strict=True)
-        scheduler = Scheduler(space, inner, memory, site, product=node)
-        scheduler.parameters += operands  # apart from those of the epilogue
+        scheduler = Scheduler(axes, scope, product=node)
+        scheduler.parameters += [x for x, _ in operands]  # apart from those of the epilogue
         for output in outputs:
             scheduler.store(output, False)
-        nest = scheduler.finish()
-        nest, offsets = anchored(collapsed(nest) if len(axes) > 2 else nest)
-        work = EpilogueWork(nest, list(outputs) == [node])
-        return work, scheduler.parameters, offsets[len(operands) :]
+        nest, slots = scheduler.finish(collapse=len(axes) > 2)
+        return EpilogueWork(nest, outputs == [node]), (*operands, *slots[len(operands) :])
 
     @property
     def bytes(self) -> int:
         """Bytes written for each element of the product."""
         return sum(ITEM_BYTES[self.nest.dtypes[s.parameter]] for s in self.nest.stores)
 
-    def writer(self, task: Task, lanes: int) -> tuple[Value | None, Epilogue | None, Ahead | None]:
-        """The array of the product, or else what stores finished elements, `lanes` at a time.
-
-        Last what fetches the arrays that it will read of a row, from a column on.
-        """
+    def results(self, task: Task, lanes: int) -> Results:
+        """The array of the product, or else what stores finished elements, `lanes` at a time."""
         if self.plain:
-            return task.pointers[self.nest.stores[0].parameter], None, None
+            return Results(task.pointers[self.nest.stores[0].parameter])
         last = len(self.nest.space) - 1
         writer = NestWriter(task, self.nest, Layout(last, lanes, (False,) * (last + 1), 1, 1))
         every = range(len(self.nest.instructions))
@@ -89,23 +74,22 @@ class EpilogueWork:
                 row = before
             return place.at(0, row, mask)
 
-        loads = [i for i in self.nest.instructions if i.op == "load" and i.affine is not None]
-        by_row = [i for i in loads if any(i.affine.coefs[:last]) and not i.affine.dynamic]  # type: ignore[union-attr]
+        loads = ((i, i.affine) for i in self.nest.loads)
+        by_row = [i for i, at in loads if any(at.coefs[:last]) and not at.dynamic]
 
         def ahead(row: Value, column: Value) -> None:
             place = at(row, column, None)
             for i in by_row:
-                assert i.affine is not None
                 task.b.prefetch(task.pointers[i.attribute], place.first(i.affine), i.dtype)
 
-        def finish(b: Builder, row: Value, column: Value, value: Value, mask: Mask) -> None:
+        def finish(row: Value, column: Value, value: Value, mask: Mask) -> None:
             place = at(row, column, mask)
             place.values.update(dict.fromkeys(product, value))
             writer.emit(place, every, 1)
             for store in self.nest.stores:
                 place.store(store)
 
-        return None, finish, ahead if by_row else None
+        return Results(None, finish, ahead if by_row else None)
 
 
 @dataclass(frozen=True)
@@ -116,18 +100,11 @@ class MatMulWork(Work):
     epilogue: EpilogueWork
 
     @staticmethod
-    def of(
-        members: Sequence[Node],
-        outputs: Sequence[Node],
-        memory: Buffers,
-        site: Callable[[Node], int],
-        target: Target,
-    ) -> tuple[MatMulWork, list[Node], tuple[int, ...]]:
-        """The work of a group whose first member is the product, its parameters, their offsets."""
-        node = members[0]
-        (left, first), (right, second) = map(anchor, node.inputs)
-        epilogue, parameters, rest = EpilogueWork.of(members, outputs, memory, site, [left, right])
-        return MatMulWork(plan_of(node, target), epilogue), parameters, (first, second, *rest)
+    def of(scope: Scope) -> tuple[MatMulWork, Slots]:
+        """The work of a group whose first member is the product, and its pointers."""
+        node = scope.group.members[0]
+        epilogue, slots = EpilogueWork.of(scope, tuple(map(anchor, node.inputs)))
+        return MatMulWork(plan_of(node, scope.target), epilogue), slots
 
     @property
     def cost(self) -> Cost:
@@ -140,9 +117,9 @@ class MatMulWork(Work):
 
     def write(self, task: Task) -> None:
         """Write the body."""
-        c, finish, ahead = self.epilogue.writer(task, self.plan.lanes)
+        results = self.epilogue.results(task, self.plan.lanes)
         b, (a, right, *_), _, begin, end, scratch = task
-        emit_matmul(b, self.plan, a, right, begin, end, scratch, c=c, epilogue=finish, ahead=ahead)
+        emit_matmul(b, self.plan, (a, right), (begin, end), scratch, results)
 
 
 def plan_of(node: Node, target: Target) -> MatMulPlan:

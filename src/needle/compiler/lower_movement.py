@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 from needle.compiler import emit_numpy
 from needle.compiler.emit_values import Value
-from needle.compiler.graph import Node
 from needle.compiler.lower_elementwise import checked
+from needle.compiler.lower_index import anchor
+from needle.compiler.lower_schedule import Scope, Slots
 from needle.compiler.lower_work import Cost, Task, Work
-from needle.compiler.target import ITEM_BYTES, Target
+from needle.compiler.target import ITEM_BYTES
 
 COLUMNS = 64
 """Columns of a block when one matrix is shared out: whole cache lines of every type."""
@@ -60,10 +61,10 @@ class CumulativeWork(_Columns):
     """Running sums down the columns of matrices of `rows` rows."""
 
     @staticmethod
-    def of(node: Node, site: int, target: Target) -> CumulativeWork:
-        """The work of a `Cumulative` node."""
-        axis = node.primitive.axis  # type: ignore[attr-defined]
-        return CumulativeWork(*_matrices(node, axis, target), node.shape[axis])
+    def of(scope: Scope) -> tuple[CumulativeWork, Slots]:
+        """The work of a `Cumulative` node, and its pointers."""
+        shape, slots = _matrices(scope)
+        return CumulativeWork(*shape), slots
 
     @property
     def cost(self) -> Cost:
@@ -90,12 +91,12 @@ class ScatterWork(_Columns):
     site: int
 
     @staticmethod
-    def of(node: Node, site: int, target: Target) -> ScatterWork:
-        """The work of a `ScatterAdd` node."""
-        index = node.inputs[1]
-        axis, size = node.primitive.axis, node.primitive.size  # type: ignore[attr-defined]
-        shape = _matrices(node, axis, target)
-        return ScatterWork(*shape, index.size, size, index.dtype.name, site)
+    def of(scope: Scope) -> tuple[ScatterWork, Slots]:
+        """The work of a `ScatterAdd` node, and its pointers."""
+        (outer, columns, width, dtype, size), slots = _matrices(scope)
+        (node,) = scope.group.members
+        n, kind = node.inputs[1].size, node.inputs[1].dtype.name
+        return ScatterWork(outer, columns, width, dtype, n, size, kind, scope.site(node)), slots
 
     @property
     def cost(self) -> Cost:
@@ -120,8 +121,11 @@ class ScatterWork(_Columns):
             b.store(total, result, at, mask)
 
 
-def _matrices(node: Node, axis: int, target: Target) -> tuple[int, int, int, str]:
-    """Matrices whose rows are an array's `axis`: how many, their columns, vector width, dtype."""
+def _matrices(scope: Scope) -> tuple[tuple[int, int, int, str, int], Slots]:
+    """Matrices whose rows are a node's axis, as `_Columns` describes them, and the pointers."""
+    (node,) = scope.group.members
+    axis, dtype = node.primitive.axis, node.dtype.name  # type: ignore[attr-defined]
     outer, columns = math.prod(node.shape[:axis]), math.prod(node.shape[axis + 1 :])
-    width = 1 if columns == 1 else target.lanes(node.dtype.name)
-    return outer, columns, width, node.dtype.name
+    width = 1 if columns == 1 else scope.target.lanes(dtype)
+    slots = *map(anchor, node.inputs), (node, 0)
+    return (outer, columns, width, dtype, node.shape[axis]), slots

@@ -20,8 +20,9 @@ from needle.compiler.lower_phases import Phases
 from needle.compiler.lower_reduce import State
 from needle.compiler.lower_layout import Layout, layout
 from needle.compiler.lower_instruction import Nest, Store
+from needle.compiler.lower_schedule import Scheduler, Slots
 from needle.compiler.lower_work import Cost, Task, Work
-from needle.compiler.target import ITEM_BYTES, Target
+from needle.compiler.target import ITEM_BYTES
 
 
 @dataclass(frozen=True)
@@ -32,19 +33,18 @@ class NestWork(Work):
     plan: Layout
 
     @staticmethod
-    def of(nest: Nest, target: Target) -> NestWork:
-        """The work of a collapsed nest."""
-        return NestWork(nest, layout(nest, target))
+    def of(scheduler: Scheduler) -> tuple[NestWork, Slots]:
+        """The work of what was scheduled, and its pointers."""
+        nest, slots = scheduler.finish()
+        return NestWork(nest, layout(nest, scheduler.scope.target)), slots
 
     @functools.cached_property
     def cost(self) -> Cost:
         """Elementwise operations, each counted once an element; addresses, each read once."""
         nest, scratch = self.nest, Phases(self.nest, self.plan).scratch
         count = sum(i.op in ("apply", "reduce", "arg", "where") for i in nest.instructions)
-        loads = [(i.attribute, i.affine) for i in nest.instructions if i.op == "load"]
         moved = 0
-        for parameter, affine in {*loads, *((s.parameter, s.affine) for s in nest.stores)}:
-            assert affine is not None
+        for parameter, affine in set(nest.accesses):
             sizes = zip(affine.coefs, nest.space, strict=True)
             moved += math.prod(n for c, n in sizes if c) * ITEM_BYTES[nest.dtypes[parameter]]
         flops = count * math.prod(nest.space)

@@ -49,20 +49,15 @@ def start(b: Builder, i: Instruction, operand: str, width: int) -> State:
 
 def step(place: Place, i: Instruction, state: State) -> State:
     """The state after the term at `place`; lanes off the mask stay as they are."""
-    b, term = place.b, b_splat(place, i.args[0])
+    b, width = place.b, place.width
+    term: State = (b.splat(place.values[i.args[0]], width),)
     if i.op == "arg":
-        assert i.affine is not None
-        at = b.splat(place.each(i.affine), place.width)
-        return _better(b, str(i.attribute), state, (term, at), place)
+        term = (*term, b.splat(place.each(i.affine), width))
     if place.mask is not None:
-        unchanged = b.const(neutral(str(i.attribute), term.dtype), term.dtype, term.width)
-        term = b.select(place.tail(), term, unchanged)
-    return (emit_numpy.apply(b, COMBINE[str(i.attribute)], state[0], term),)
-
-
-def b_splat(place: Place, number: int) -> Value:
-    """A known value in all lanes."""
-    return place.b.splat(place.values[number], place.width)
+        unchanged = start(b, i, term[0].dtype, width)
+        tail = place.tail()
+        term = tuple(b.select(tail, x, y) for x, y in zip(term, unchanged, strict=True))
+    return _joined(b, i, state, term)
 
 
 def finish(b: Builder, i: Instruction, turns: Sequence[State], across: bool) -> Value:
@@ -80,17 +75,11 @@ def finish(b: Builder, i: Instruction, turns: Sequence[State], across: bool) -> 
 
 def _joined(b: Builder, i: Instruction, x: State, y: State) -> State:
     if i.op == "arg":
-        return _better(b, str(i.attribute), x, y, None)
+        return _better(b, str(i.attribute), x, y)
     return (emit_numpy.apply(b, COMBINE[str(i.attribute)], x[0], y[0]),)
 
 
-def _better(
-    b: Builder,
-    fn: str,
-    best: State,
-    other: State,
-    place: Place | None,
-) -> State:
+def _better(b: Builder, fn: str, best: State, other: State) -> State:
     """The better of two (value, position) pairs; NaN is best, then the lower position."""
     (x, i), (y, j) = best, other
     better = b.compare("gt" if fn == "argmax" else "lt", y, x)
@@ -100,6 +89,4 @@ def _better(
         better = b.or_(better, b.and_(nan_y, b.not_(nan_x)))
         equal = b.or_(equal, b.and_(nan_x, nan_y))
     better = b.or_(better, b.and_(equal, b.compare("lt", j, i)))
-    if place is not None and place.mask is not None:
-        better = b.and_(better, place.tail())
     return b.select(better, y, x), b.select(better, j, i)

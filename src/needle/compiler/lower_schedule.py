@@ -10,16 +10,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Sequence
-from typing import Any, NamedTuple, Protocol
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
 
 from needle.compiler import primitives as p
-from needle.compiler.graph import Node, Shape
+from needle.compiler.fuse_group import Group, Memory
+from needle.compiler.fuse_rules import Pattern
+from needle.compiler.graph import Node
 from needle.compiler.lower_index import (
     VIEWS, Affine, Guard, Index, anchor, linear, range_of, split, storage, strides_of,
     through_view, zero,
 )  # fmt: skip
-from needle.compiler.lower_instruction import Instruction, Nest, Store
+from needle.compiler.lower_instruction import Instruction, Nest, Store, anchored, collapsed
 from needle.compiler.primitives_base import INT64, NAMES
+from needle.compiler.target import Target
 
 STREAMS = Node(p.Iota((1 << 20,), 0, INT64), (), (1 << 20,), INT64)
 """The numbers of all random streams, read from memory: kernels that draw from others are equal."""
@@ -43,29 +48,38 @@ _Recipe = tuple[Sequence[_Point], Callable[..., int]]
 """What a value is made of, and what makes its instruction of the instructions of those."""
 
 
-class Buffers(Protocol):
-    """What a kernel may find in memory."""
+Slots = tuple[tuple[Node, int], ...]
+"""The pointers that work gets: each into a node's buffer, to some element."""
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What a group is lowered with: memory, the numbers of its bad indices' errors, the CPU."""
+
+    group: Group
+    memory: Memory
+    site: Callable[[Node], int]
+    target: Target
+
+    @cached_property
+    def _members(self) -> frozenset[Node]:
+        return frozenset(self.group.members)
 
     def loaded(self, node: Node) -> bool:
         """Whether to read a node's elements rather than to compute them."""
+        return self.memory.loaded(node) and node not in self._members
 
     def stored(self, node: Node) -> bool:
         """Whether a node's buffer can be addressed as a whole."""
+        return node in self.memory.kept and node not in self._members
 
 
 class Scheduler:
     """Builds the `Nest` of one group; `parameters` are the nodes whose buffers it uses."""
 
-    def __init__(
-        self,
-        space: Shape,
-        inner: tuple[bool, ...],
-        memory: Buffers,
-        site: Callable[[Node], int],
-        product: Node | None = None,
-    ) -> None:
-        self.space, self.inner, self.product = space, inner, product
-        self.memory, self.site = memory, site
+    def __init__(self, axes: Pattern, scope: Scope, product: Node | None = None) -> None:
+        self.space, self.inner = tuple(n for n, _ in axes), tuple(flag for _, flag in axes)
+        self.scope, self.product = scope, product
         self.parameters: list[Node] = []
         self.instructions: list[Instruction] = []
         self.stores: list[Store] = []
@@ -113,15 +127,12 @@ class Scheduler:
         store = Store(value, self.parameter(node), at, primitive.fn, size, primitive.chunk)
         self.stores.append(store)
 
-    def finish(self) -> Nest:
-        """The nest of all stores so far."""
-        return Nest(
-            self.space,
-            self.inner,
-            tuple(self.instructions),
-            tuple(self.stores),
-            tuple(NAMES[n.dtype] for n in self.parameters),
-        )
+    def finish(self, *, collapse: bool = True) -> tuple[Nest, Slots]:
+        """The nest of all stores so far, perhaps with axes merged, and what its pointers are."""
+        dtypes = tuple(NAMES[n.dtype] for n in self.parameters)
+        nest = Nest(self.space, self.inner, tuple(self.instructions), tuple(self.stores), dtypes)
+        nest, starts = anchored(collapsed(nest) if collapse else nest)
+        return nest, tuple(zip(self.parameters, starts, strict=True))
 
     def parameter(self, node: Node) -> int:
         """The number of the parameter that points to a node's buffer."""
@@ -153,7 +164,7 @@ class Scheduler:
         node, index, guards = point
         primitive: Any = node.primitive
         dtype, emit = NAMES[node.dtype], self._emit
-        if self.memory.loaded(storage(node)):
+        if self.scope.loaded(storage(node)):
             at = linear(index, node.shape, len(self.space))
             return (), lambda: self._load(storage(node), at, guards)
         if node is self.product:
@@ -232,12 +243,12 @@ class Scheduler:
         node, index, guards = point
         (x, labels), axis = node.inputs, node.primitive.axis  # type: ignore[attr-defined]
         owner, offset = anchor(x)
-        if not self.memory.stored(owner):
+        if not self.scope.stored(owner):
             raise UnfusableError(x)
         after = axis + len(labels.shape)
 
         def load(where: int) -> int:
-            attribute = self.site(node), x.shape[axis]
+            attribute = self.scope.site(node), x.shape[axis]
             row = self._emit("index", "int64", attribute, (where,), guards=guards)
             picked = Affine(0, (0,) * len(self.space), ((row, 1),))
             at = linear((*index[:axis], picked, *index[after:]), x.shape, len(self.space))
@@ -283,7 +294,8 @@ class Scheduler:
         affine: Affine | None = None,
         guards: tuple[Guard, ...] = (),
     ) -> int:
-        instruction = Instruction(op, attribute, tuple(args), affine, guards, dtype)
+        at = zero(len(self.space)) if affine is None else affine
+        instruction = Instruction(op, attribute, tuple(args), at, guards, dtype)
         number = self._numbers.setdefault(instruction, len(self.instructions))
         if number == len(self.instructions):
             self.instructions.append(instruction)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from needle.compiler.emit import Builder
@@ -12,15 +12,15 @@ from needle.compiler.fuse_window import windowed
 from needle.compiler.graph import Node
 from needle.compiler.lower_elementwise import Place
 from needle.compiler.lower_index import Affine, Copy, anchor, split, strides_of
-from needle.compiler.lower_instruction import Nest, Store, anchored
+from needle.compiler.lower_instruction import Nest, Store
 from needle.compiler.lower_layout import Layout
 from needle.compiler.lower_matmul import EpilogueWork
 from needle.compiler.lower_nest import NestWriter
-from needle.compiler.lower_schedule import Buffers, Scheduler
+from needle.compiler.lower_schedule import Scheduler, Scope, Slots
 from needle.compiler.lower_work import Cost, Task, Work
 from needle.compiler.matmul_window import WindowPlan, window_plan
 from needle.compiler.matmul_window_nest import WindowNest
-from needle.compiler.target import ITEM_BYTES, Target
+from needle.compiler.target import ITEM_BYTES
 
 
 @dataclass(frozen=True)
@@ -36,29 +36,20 @@ class WindowWork(Work):
     epilogue: EpilogueWork
 
     @staticmethod
-    def of(
-        members: Sequence[Node],
-        outputs: Sequence[Node],
-        memory: Buffers,
-        site: Callable[[Node], int],
-        target: Target,
-    ) -> tuple[WindowWork, list[Node], tuple[int, ...]]:
-        """The work of a group whose first member is the product, its parameters, their offsets."""
-        node = members[0]
-        plan, found = window_plan(node, target), windowed(node)
+    def of(scope: Scope) -> tuple[WindowWork, Slots]:
+        """The work of a group whose first member is the product, and its pointers."""
+        node = scope.group.members[0]
+        plan, found = window_plan(node, scope.target), windowed(node)
         assert plan is not None and found is not None
-        images, _ = found
-        fill, sources, starts = _fill(images, plan, memory, site)
-        right, offset = anchor(node.inputs[1])
-        reserved = [*sources, right]
-        epilogue, parameters, rest = EpilogueWork.of(members, outputs, memory, site, reserved)
-        return WindowWork(plan, fill, epilogue), parameters, (*starts, offset, *rest)
+        fill, sources = _fill(found[0], plan, scope)
+        epilogue, slots = EpilogueWork.of(scope, (*sources, anchor(node.inputs[1])))
+        return WindowWork(plan, fill, epilogue), slots
 
     @property
     def cost(self) -> Cost:
         """Multiplications and additions of the product; images, the other operand, results."""
         p, g, item = self.plan, self.plan.geometry, ITEM_BYTES[self.plan.dtype]
-        loads = sum(i.op == "load" and any(i.affine.coefs[:3]) for i in self.fill.instructions)  # type: ignore[union-attr]
+        loads = sum(any(i.affine.coefs[:3]) for i in self.fill.loads)
         images = g.images * g.source.height * g.source.width * g.channels * max(1, loads)
         rows = g.images * g.out.height * g.out.width
         inside, result = (rows, p.parts * p.terms) if p.transposed else (p.terms, rows)
@@ -79,8 +70,9 @@ class WindowWork(Work):
         def coming(window: Value, number: int) -> None:
             self._fetch(b, pointers, window, number)
 
-        ends = self.epilogue.writer(task, self.plan.lanes)
-        nest = WindowNest(b, self.plan, pointers[count], scratch, fill, coming, *ends)
+        plan, results = self.plan, self.epilogue.results(task, self.plan.lanes)
+        nest = WindowNest(b, plan.dtype, plan.lanes, plan.columns, results, plan, pointers[count],
+                          scratch, fill, coming)  # fmt: skip
         nest.write(task.begin, task.end)
 
     def _fetch(self, b: Builder, pointers: Sequence[Value], window: Value, number: int) -> None:
@@ -90,8 +82,8 @@ class WindowWork(Work):
         common = math.gcd(image, windows)
         start = window * (image // common)
         start = start if windows == common else b.div(start, windows // common)
-        for i in self.fill.instructions:
-            if i.op != "load" or i.affine is None or i.affine.dynamic or i.guards:
+        for i in self.fill.loads:
+            if i.affine.dynamic or i.guards:
                 continue
             steps = zip(space, i.affine.coefs, strides_of(space), strict=True)
             if all(n == 1 or coef == stride for n, coef, stride in steps):
@@ -101,22 +93,20 @@ class WindowWork(Work):
                     b.prefetch(pointers[i.attribute - 1], at + loop.index, i.dtype, 2)
 
 
-def _fill(
-    images: Node, plan: WindowPlan, memory: Buffers, site: Callable[[Node], int]
-) -> tuple[Nest, list[Node], tuple[int, ...]]:
-    """What computes the images, its parameters but the band, and their offsets."""
+def _fill(images: Node, plan: WindowPlan, scope: Scope) -> tuple[Nest, Slots]:
+    """What computes the images, and its pointers but that to the band."""
     g = plan.geometry
-    space = (g.images, *g.source, plan.chunks, plan.chunk)
-    scheduler = Scheduler(space, (False,) * 4 + (True,), memory, site)
+    axes = tuple((n, False) for n in (g.images, *g.source, plan.chunks))
+    scheduler = Scheduler((*axes, (plan.chunk, True)), scope)
     band = Node(Copy(images.shape), (images,), images.shape, images.dtype)
     scheduler.parameter(band)
     shape = (g.images, *g.source, g.channels)
-    place = split(scheduler.position(None), shape, space, scheduler.divide)
+    place = split(scheduler.position(None), shape, scheduler.space, scheduler.divide)
     index = tuple(place[g.axes.index(axis)] for axis in range(4))
     value = scheduler.value(images, index)
     scheduler.stores.append(Store(value, 0, Affine(0, (*plan.strides, 0, 1))))
-    nest, offsets = anchored(scheduler.finish())
-    return nest, scheduler.parameters[1:], offsets[1:]
+    nest, slots = scheduler.finish(collapse=False)
+    return nest, slots[1:]
 
 
 @dataclass(frozen=True)

@@ -17,18 +17,11 @@ R. van de Geijn, "Anatomy of high-performance matrix multiplication", ACM TOMS 3
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from needle.compiler.emit import Builder
-from needle.compiler.emit_memory import Mask
-from needle.compiler.emit_values import Value
 from needle.compiler.target import ITEM_BYTES, Target
 
-#: epilogue(b, row, column, value, mask): ``row`` counts through all matrices of a batch, ``value``
-#: is ``plan.lanes`` finished elements from ``column`` on, of which those on the mask exist.
-Epilogue = Callable[[Builder, Value, Value, Value, Mask], None]
 Split = Literal["rows", "columns"]
 
 _MOST_BLOCKS = 32  # blocks of one matrix: enough for 16 threads, few enough for partials

@@ -2,84 +2,69 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from needle.compiler.emit import Builder
-from needle.compiler.emit_memory import Mask
 from needle.compiler.emit_values import Value
-from needle.compiler.matmul import Epilogue, MatMulPlan
-
-Index = Value | int
-
-
-@dataclass(frozen=True)
-class Panel:
-    """Some columns of the result: ``vectors`` vectors from ``column`` on, the last one masked."""
-
-    column: Value
-    vectors: int
-    last: int | None  # lanes of the last vector that exist; None: all
-
-    def mask(self, vector: int) -> Mask:
-        """The mask of one of the vectors."""
-        return self.last if vector == self.vectors - 1 else None
+from needle.compiler.matmul import MatMulPlan
+from needle.compiler.matmul_tile import Panel
 
 
 @dataclass(frozen=True)
-class Nest:
-    """What the loops of one matrix share: the builder, the plan, the operands of this matrix."""
-
-    b: Builder
-    plan: MatMulPlan
-    a: Value
-    right: Value
-    c: Value | None
-    packed: Value
-    stage: Value
-    first_row: Index  # of this matrix, counted through the batch
-    epilogue: Epilogue | None
-    ahead: Callable[[Value, Value], None] | None  # asks for what the epilogue reads at an element
-
-
-def pack_panel(nest: Nest, panel: Panel, k0: Value, terms: Value) -> None:
+class Packer:
     """``packed[k, j] = B[k0 + k, column + j]`` for k < terms.
 
     Columns beyond n get any values: what is computed from them is never stored.
     """
-    plan = nest.plan
-    if not plan.transpose_b:
-        _copy(nest, panel, k0, terms)
-    elif plan.k_block // 2 >= plan.lanes or (plan.k_blocks == 1 and plan.k >= plan.lanes):
-        _transpose(nest, panel, k0, terms)
-    else:
-        _transpose_elements(nest, panel, terms)
 
+    b: Builder
+    plan: MatMulPlan
+    right: Value
+    packed: Value
+    panel: Panel
+    k0: Value
+    terms: Value
 
-def _copy(nest: Nest, panel: Panel, k0: Value, terms: Value) -> None:
-    b, plan, column = nest.b, nest.plan, panel.column
-    source = b.address(nest.right, k0 * plan.n + column, plan.dtype)
-    whole = column.literal is None
-    with b.loop(0, terms) as loop:
-        row = b.address(source, loop.index * plan.n, plan.dtype)
-        to = b.address(nest.packed, loop.index * plan.panel_columns, plan.dtype)
-        for j in range(panel.vectors):
-            left = None if whole else plan.n - int(column.literal or 0) - j * plan.lanes
-            value = b.load(row, j * plan.lanes, plan.dtype, plan.lanes, left)
-            b.store(value, to, j * plan.lanes)
+    def write(self) -> None:
+        """Write the code."""
+        plan = self.plan
+        if not plan.transpose_b:
+            self._copy()
+        elif plan.k_block // 2 >= plan.lanes or (plan.k_blocks == 1 and plan.k >= plan.lanes):
+            self._transpose()
+        else:
+            self._transpose_elements()
 
+    def _copy(self) -> None:
+        b, plan = self.b, self.plan
+        source = b.address(self.right, self.k0 * plan.n + self.panel.column, plan.dtype)
+        with b.loop(0, self.terms) as loop:
+            row = b.address(source, loop.index * plan.n, plan.dtype)
+            to = b.address(self.packed, loop.index * plan.panel_columns, plan.dtype)
+            for j, mask in enumerate(self.panel.masks):
+                value = b.load(row, j * plan.lanes, plan.dtype, plan.lanes, mask)
+                b.store(value, to, j * plan.lanes)
 
-def _transpose(nest: Nest, panel: Panel, k0: Value, terms: Value) -> None:
-    """Squares of lanes x lanes; the last one overlaps the one before instead of being cut."""
-    b, plan = nest.b, nest.plan
-    square = _square_function(b, plan)
-    with b.loop(0, terms, plan.lanes) as loop:
-        k = b.minimum(loop.index, terms - plan.lanes)
-        source = b.address(nest.right, k0 + k, plan.dtype)
-        to = b.address(nest.packed, k * plan.panel_columns, plan.dtype)
-        with b.loop(0, panel.vectors) as across:
-            j = across.index * plan.lanes
-            b.call(square, (source, panel.column + j, b.address(to, j, plan.dtype)))
+    def _transpose(self) -> None:
+        """Squares of lanes x lanes; the last one overlaps the one before instead of being cut."""
+        b, plan = self.b, self.plan
+        square = _square_function(b, plan)
+        with b.loop(0, self.terms, plan.lanes) as loop:
+            k = b.minimum(loop.index, self.terms - plan.lanes)
+            source = b.address(self.right, self.k0 + k, plan.dtype)
+            to = b.address(self.packed, k * plan.panel_columns, plan.dtype)
+            with b.loop(0, len(self.panel.masks)) as across:
+                j = across.index * plan.lanes
+                b.call(square, (source, self.panel.column + j, b.address(to, j, plan.dtype)))
+
+    def _transpose_elements(self) -> None:
+        """K shorter than a vector: element by element."""
+        b, plan = self.b, self.plan
+        with b.loop(0, len(self.panel.masks) * plan.lanes) as across:
+            row = b.minimum(self.panel.column + across.index, plan.n - 1)
+            with b.loop(0, self.terms) as loop:
+                value = b.load(self.right, row * plan.k + loop.index, plan.dtype)
+                b.store(value, self.packed, loop.index * plan.panel_columns + across.index)
 
 
 def _square_function(b: Builder, plan: MatMulPlan) -> str:
@@ -118,13 +103,3 @@ def transposed(b: Builder, rows: list[Value]) -> list[Value]:
                 rows[i], rows[i + distance] = b.shuffle(x, y, low), b.shuffle(x, y, high)
         distance //= 2
     return rows
-
-
-def _transpose_elements(nest: Nest, panel: Panel, terms: Value) -> None:
-    """K shorter than a vector: element by element."""
-    b, plan = nest.b, nest.plan
-    with b.loop(0, panel.vectors * plan.lanes) as across:
-        row = b.minimum(panel.column + across.index, plan.n - 1)
-        with b.loop(0, terms) as loop:
-            value = b.load(nest.right, row * plan.k + loop.index, plan.dtype)
-            b.store(value, nest.packed, loop.index * plan.panel_columns + across.index)

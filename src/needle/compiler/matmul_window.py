@@ -20,53 +20,20 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from needle.compiler.fuse_window import Geometry, Pair, windowed
 from needle.compiler.graph import Node
 from needle.compiler.matmul import tile_cycles, tile_shapes
+from needle.compiler.matmul_tile import Axes, Axis, length, merged
 from needle.compiler.target import ITEM_BYTES, Target
 
 MOST_BLOCKS = 32
 LEAST_BANDS = 8
 BAND_ROWS = 256
 """Windows of a band that are enough: the weights are read once for each."""
-
-
-class Axis(NamedTuple):
-    """One of the axes that rows or terms are counted along: elements from one step to the next.
-
-    `out` is the distance in the rows of the result, or of the other operand.
-    """
-
-    size: int
-    stride: int
-    out: int
-
-
-Axes = tuple[Axis, ...]
-
-
-def merged(*axes: Axis) -> Axes:
-    """The same places by fewer axes."""
-    result: list[Axis] = []
-    for axis in axes:
-        if result and result[-1][1:] == (axis.size * axis.stride, axis.size * axis.out):
-            result[-1] = Axis(result[-1].size * axis.size, axis.stride, axis.out)
-        elif axis.size > 1:
-            result.append(axis)
-    return tuple(result) or (Axis(1, 0, 0),)
-
-
-def places(axes: Sequence[Axis]) -> list[Axis]:
-    """Every step along axes, the last one fastest: its number, and where it lies."""
-    steps = itertools.product(*(range(axis.size) for axis in axes))
-    return [
-        Axis(n, *(sum(i * axis[k] for i, axis in zip(at, axes, strict=True)) for k in (1, 2)))
-        for n, at in enumerate(steps)
-    ]
 
 
 class Phase(NamedTuple):
@@ -88,12 +55,12 @@ class Phase(NamedTuple):
     @property
     def unit(self) -> int:
         """Rows of one step along the line."""
-        return math.prod(axis.size for axis in self.rows[self.line + 1 :])
+        return length(self.rows[self.line + 1 :])
 
     @property
     def depth(self) -> int:
         """Number of terms."""
-        return math.prod(axis.size for axis in self.terms)
+        return length(self.terms)
 
 
 class Steps(NamedTuple):
@@ -199,7 +166,7 @@ class WindowPlan:
     @property
     def products(self) -> int:
         """Multiplications in all."""
-        band = sum(p.depth * math.prod(axis.size for axis in p.rows) for p in self.phases)
+        band = sum(p.depth * length(p.rows) for p in self.phases)
         return band * self.columns * self.bands * self.chunks
 
     @property
@@ -353,13 +320,13 @@ def _tiled(target: Target, plan: WindowPlan, phase: Phase, wide: int = 0) -> Pha
             continue
         unit = 1
         for line in reversed(range(len(axes))):
-            length = axes[line].size
-            if height % unit == 0 and height // unit <= length:
-                units = -(-length // -(-length // (height // unit)))
+            size = axes[line].size
+            if height % unit == 0 and height // unit <= size:
+                units = -(-size // -(-size // (height // unit)))
                 shape = units * unit, vectors
-                cycles = tile_cycles(shape, length * unit, column_vectors, phase.depth)
-                lines = math.prod(axis.size for axis in axes[:line])
+                cycles = tile_cycles(shape, size * unit, column_vectors, phase.depth)
+                lines = length(axes[:line])
                 found.append((lines * cycles, line, units, vectors))
-            unit *= length
+            unit *= size
     _, line, units, vectors = min(found)
     return phase._replace(line=line, units=units, vectors=vectors)

@@ -160,7 +160,7 @@ def _same_elements(lowered: Lowered, output: Node, target: Node) -> bool:
     nest = lowered.work.nest
     parameters: Sequence[Any] = lowered.parameters
     (store,) = (s for s in nest.stores if parameters[s.parameter] is output)
-    reads = [i for i in nest.instructions if i.op == "load" and parameters[i.attribute] is target]
+    reads = [i for i in nest.loads if parameters[i.attribute] is target]
     return all(i.affine == store.affine and not i.guards for i in reads)
 
 
