@@ -187,8 +187,8 @@ def test_a_state_that_does_not_fit_changes_nothing():
     with pytest.raises(StateDictError) as caught:
         opt.load_state_dict(state)
     assert str(caught.value) == (
-        "load_state_dict: Adam: missing: v.0; unexpected: u.0; "
-        "wrong: m.0 of shape (3,), expected (2,)"
+        "load_state_dict: Adam: wrong: m.0 of shape (3,), expected (2,); "
+        "missing: v.0; unexpected: u.0"
     )
     assert opt.lr == 0.01
     assert not opt.m[opt.params[0]].numpy().any()

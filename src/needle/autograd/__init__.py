@@ -6,26 +6,17 @@ Values alive. Both are attributes of this module; the second is counted as it is
 
 from typing import Any
 
+from needle.autograd.gradient import (
+    compute_gradient_of_variables, find_topo_sort, sum_node_list, topo_sort_dfs,
+)  # fmt: skip
+from needle.autograd.mode import mode, no_grad
+from needle.autograd.tensor import Tensor, TensorOp
+from needle.autograd.value import Op, TensorTuple, TensorTupleOp, Value, count_values
+from needle.backend.device import Device, NDArray, all_devices, cpu
+from needle.names import unknown
+
 LAZY_MODE = False
 TENSOR_COUNTER: int
-
-from needle.autograd.gradient import (  # noqa: E402  the setting must exist first
-    compute_gradient_of_variables,
-    find_topo_sort,
-    sum_node_list,
-    topo_sort_dfs,
-)
-from needle.autograd.mode import mode, no_grad  # noqa: E402
-from needle.autograd.tensor import Tensor, TensorOp  # noqa: E402
-from needle.autograd.value import (  # noqa: E402
-    Op,
-    TensorTuple,
-    TensorTupleOp,
-    Value,
-    count_values,
-)
-from needle.backend.device import Device, NDArray, all_devices, cpu  # noqa: E402
-from needle.names import unknown  # noqa: E402
 
 __all__ = [
     "LAZY_MODE", "TENSOR_COUNTER", "Device", "NDArray", "Op", "Tensor", "TensorOp", "TensorTuple",

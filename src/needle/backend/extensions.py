@@ -67,13 +67,10 @@ def checked_labels(labels: Any, n: int, op: str) -> Any:
     return labels if labels.dtype.kind in "iu" else labels.astype(np.int64)
 
 
-def windows(
-    x: Any,
-    axes: Sequence[int],
-    sizes: Sequence[int],
-    strides: Sequence[int],
-    dilations: Sequence[int],
-) -> Any:
+Ints = Sequence[int]
+
+
+def windows(x: Any, axes: Ints, sizes: Ints, strides: Ints, dilations: Ints) -> Any:
     """Return the sliding windows: `axes` count positions, the axes within a window come last.
 
     windows(x (N, H, W, C), (1, 2), (K, L), ...) has the shape (N, H', W', C, K, L). The result is
@@ -96,14 +93,7 @@ def window_count(n: int, size: int, stride: int, dilation: int) -> int:
     return max(0, (n - (size - 1) * dilation - 1) // stride + 1)
 
 
-def fold(
-    x: Any,
-    shape: Sequence[int],
-    axes: Sequence[int],
-    sizes: Sequence[int],
-    strides: Sequence[int],
-    dilations: Sequence[int],
-) -> Any:
+def fold(x: Any, shape: Ints, axes: Ints, sizes: Ints, strides: Ints, dilations: Ints) -> Any:
     """Add the windows x, laid out as `windows` returns them, into zeros of `shape`."""
     other = _extensions(x)
     if other is not None:
@@ -115,12 +105,7 @@ def fold(
 
 
 def fold_slices(
-    shape: Sequence[int],
-    windows_shape: Sequence[int],
-    axes: Sequence[int],
-    sizes: Sequence[int],
-    strides: Sequence[int],
-    dilations: Sequence[int],
+    shape: Ints, windows_shape: Ints, axes: Ints, sizes: Ints, strides: Ints, dilations: Ints
 ) -> Iterator[tuple[tuple[int, ...], tuple[slice, ...]]]:
     """Yield for each place within a window the slices of `shape` that its elements belong to."""
     for place in np.ndindex(*sizes):

@@ -6,7 +6,7 @@ with `numpy.random.seed` every number, are known from the code alone.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -16,6 +16,14 @@ from needle.backend import extensions
 from needle.backend.device import Device, check_device
 from needle.errors import DtypeError, ShapeError
 from needle.ops.arguments import as_shape
+
+
+class Kind(TypedDict, total=False):
+    """What a Tensor is besides its values; `dtype` is float32 unless it is given."""
+
+    device: Device | None
+    dtype: DTypeLike
+    requires_grad: bool
 
 
 def rand(
@@ -76,32 +84,22 @@ def constant(
     return Tensor.make_const(array, requires_grad=requires_grad)
 
 
-def ones(
-    *shape: int,
-    device: Device | None = None,
-    dtype: DTypeLike = "float32",
-    requires_grad: bool = False,
-) -> Tensor:
-    """Fill with ones.
+def ones(*shape: int, **kind: Unpack[Kind]) -> Tensor:
+    """Fill with ones; `device`, `dtype` and `requires_grad` as in `constant`.
 
     >>> ndl.ones(2)
     needle.Tensor([1. 1.])
     """
-    return constant(*shape, c=1.0, device=device, dtype=dtype, requires_grad=requires_grad)
+    return constant(*shape, c=1.0, **kind)
 
 
-def zeros(
-    *shape: int,
-    device: Device | None = None,
-    dtype: DTypeLike = "float32",
-    requires_grad: bool = False,
-) -> Tensor:
-    """Fill with zeros.
+def zeros(*shape: int, **kind: Unpack[Kind]) -> Tensor:
+    """Fill with zeros; `device`, `dtype` and `requires_grad` as in `constant`.
 
     >>> ndl.zeros(2, dtype="int64")
     needle.Tensor([0 0])
     """
-    return constant(*shape, c=0.0, device=device, dtype=dtype, requires_grad=requires_grad)
+    return constant(*shape, c=0.0, **kind)
 
 
 def ones_like(array: Any, *, device: Device | None = None, requires_grad: bool = False) -> Tensor:
@@ -110,12 +108,7 @@ def ones_like(array: Any, *, device: Device | None = None, requires_grad: bool =
     >>> ndl.ones_like(np.array([3, 4]))
     needle.Tensor([1 1])
     """
-    return ones(
-        *array.shape,
-        device=device or _device(array),
-        dtype=array.dtype,
-        requires_grad=requires_grad,
-    )
+    return ones(*array.shape, device=device, dtype=array.dtype, requires_grad=requires_grad)
 
 
 def zeros_like(array: Any, *, device: Device | None = None, requires_grad: bool = False) -> Tensor:
@@ -124,12 +117,7 @@ def zeros_like(array: Any, *, device: Device | None = None, requires_grad: bool 
     >>> ndl.zeros_like(ndl.Tensor([3.0, 4.0]))
     needle.Tensor([0. 0.])
     """
-    return zeros(
-        *array.shape,
-        device=device or _device(array),
-        dtype=array.dtype,
-        requires_grad=requires_grad,
-    )
+    return zeros(*array.shape, device=device, dtype=array.dtype, requires_grad=requires_grad)
 
 
 def randb(
@@ -186,7 +174,3 @@ def _sizes(name: str, shape: tuple[Any, ...]) -> tuple[int, ...]:
     if any(n < 0 for n in sizes):
         raise ShapeError(f"{name}: expected sizes of at least 0, got {sizes}")
     return sizes
-
-
-def _device(array: Any) -> Device | None:
-    return array.device if isinstance(array, Tensor) else None

@@ -1,9 +1,3 @@
-"""The course's module of basic initialisers: names only."""
+"""The course's module of basic initialisers: the names of `needle.init`."""
 
-from needle.init.basic import (
-    constant, one_hot, ones, ones_like, rand, randb, randn, zeros, zeros_like,
-)  # fmt: skip
-
-__all__ = [
-    "constant", "one_hot", "ones", "ones_like", "rand", "randb", "randn", "zeros", "zeros_like",
-]  # fmt: skip
+from needle.init import *  # noqa: F403

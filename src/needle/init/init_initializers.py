@@ -1,10 +1,3 @@
-"""The course's module of fan-based initialisers: names only."""
+"""The course's module of fan-based initialisers: the names of `needle.init`."""
 
-from needle.init.initializers import (
-    kaiming_normal,
-    kaiming_uniform,
-    xavier_normal,
-    xavier_uniform,
-)
-
-__all__ = ["kaiming_normal", "kaiming_uniform", "xavier_normal", "xavier_uniform"]
+from needle.init import *  # noqa: F403

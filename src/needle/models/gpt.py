@@ -54,19 +54,35 @@ class GPTBlock(nn.Module):
 
 
 class GPT(nn.Module):
-    """The model that `gpt` makes; ids (B, T) to logits (B, T, vocabulary)."""
+    """A decoder-only Transformer: pre-LN, GELU, learned positions.
+
+    Shapes: ids (B, T), T at most `context`, to logits (B, T, vocabulary), where position t has seen
+    the ids up to t. The attention has `heads` heads of width / heads, the MLP 4 width units. With
+    `tied`, the last layer is the table of the ids, transposed. Weights start normal with a
+    deviation of 0.02, biases zero.
+
+    Errors: ArgumentError for a width that the heads do not divide, ShapeError for other ids.
+
+    Source: Radford et al., "Language Models are Unsupervised Multitask Learners", 2019.
+
+    >>> model = ndl.models.gpt(vocabulary=65, context=16, layers=2, width=32)
+    >>> model(np.zeros((3, 16), int)).shape
+    (3, 16, 65)
+    """
 
     def __init__(
         self,
         vocabulary: int,
-        context: int,
-        layers: int,
-        width: int,
-        heads: int,
-        dropout: float,
-        tied: bool,
+        context: int = 128,
+        layers: int = 4,
+        width: int = 128,
+        heads: int = 4,
+        dropout: float = 0.0,
+        tied: bool = False,
     ) -> None:
         super().__init__()
+        if check_size("gpt: expected width", width) % check_size("gpt: expected heads", heads):
+            raise ArgumentError(f"gpt: expected a width that {heads} heads divide, got {width}")
         self.context = check_size("gpt: expected context", context)
         self.tokens = nn.Embedding(vocabulary, width)
         self.positions = nn.Embedding(context, width)
@@ -91,30 +107,4 @@ class GPT(nn.Module):
         return x @ ops.transpose(self.tokens.weight) if self.head is None else self.head(x)
 
 
-def gpt(
-    vocabulary: int,
-    context: int = 128,
-    layers: int = 4,
-    width: int = 128,
-    heads: int = 4,
-    dropout: float = 0.0,
-    tied: bool = False,
-) -> GPT:
-    """Make a decoder-only Transformer: pre-LN, GELU, learned positions.
-
-    Shapes: ids (B, T), T at most `context`, to logits (B, T, vocabulary), where position t has seen
-    the ids up to t. The attention has `heads` heads of width / heads, the MLP 4 width units. With
-    `tied`, the last layer is the table of the ids, transposed. Weights start normal with a
-    deviation of 0.02, biases zero.
-
-    Errors: ArgumentError for a width that the heads do not divide, ShapeError for other ids.
-
-    Source: Radford et al., "Language Models are Unsupervised Multitask Learners", 2019.
-
-    >>> model = ndl.models.gpt(vocabulary=65, context=16, layers=2, width=32)
-    >>> model(np.zeros((3, 16), int)).shape
-    (3, 16, 65)
-    """
-    if check_size("gpt: expected width", width) % check_size("gpt: expected heads", heads):
-        raise ArgumentError(f"gpt: expected a width that {heads} heads divide, got {width}")
-    return GPT(vocabulary, context, layers, width, heads, dropout, tied)
+gpt = GPT  # in lower case, as the other models that are made by arguments

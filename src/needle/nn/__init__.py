@@ -4,18 +4,15 @@ from typing import NoReturn
 
 from needle.names import unknown
 from needle.nn.activation import GELU, ReLU, Sigmoid, Tanh
-from needle.nn.attention import (
-    AttentionLayer, MultiHeadAttention, Transformer, TransformerLayer,
-)  # fmt: skip
+from needle.nn.attention import AttentionLayer, MultiHeadAttention, Transformer, TransformerLayer
 from needle.nn.containers import Residual, Sequential
-from needle.nn.conv import Conv
+from needle.nn.conv import AdaptiveAvgPool2d, AvgPool2d, Conv, MaxPool2d
 from needle.nn.dropout import Dropout
 from needle.nn.embedding import Embedding
 from needle.nn.linear import Flatten, Identity, Linear
 from needle.nn.loss import MSELoss, SoftmaxLoss, l1_penalty, l2_penalty
 from needle.nn.module import Module, Parameter
 from needle.nn.norm import BatchNorm1d, BatchNorm2d, LayerNorm, LayerNorm1d
-from needle.nn.pooling import AdaptiveAvgPool2d, AvgPool2d, MaxPool2d
 from needle.nn.recurrent import LSTM, RNN, LSTMCell, RNNCell
 
 __all__ = [

@@ -6,12 +6,20 @@ import sys
 import threading
 import warnings
 import weakref
+from collections.abc import Collection
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from needle.errors import ArgumentError, DtypeError, NeedleError, PrecisionWarning, ShapeError
+from needle.errors import (
+    ArgumentError,
+    DtypeError,
+    NeedleError,
+    PrecisionWarning,
+    ShapeError,
+    StateDictError,
+)  # fmt: skip
 
 if TYPE_CHECKING:
     from needle.nn.module import Module
@@ -76,6 +84,28 @@ def check_last_axis(module: Module, x: Any, size: int, hint: str = "") -> None:
         if hint and len(x.shape) > 0:
             text += f"; pass {hint}={x.shape[-1]} or reshape"
         raise fail(module, ShapeError, text)
+
+
+def check_state(
+    owner: object,
+    own: Collection[str],
+    given: Collection[str],
+    wrong: Collection[str] = (),
+    strict: bool = True,
+) -> tuple[list[str], list[str]]:
+    """Return the names missing and unexpected in a state dictionary.
+
+    StateDictError that lists all of them where `strict`, and all that is wrong in any case.
+    """
+    missing = [name for name in own if name not in given]
+    unexpected = [name for name in given if name not in own]
+    kinds = {"wrong": wrong}
+    if strict:
+        kinds |= {"missing": missing, "unexpected": unexpected}
+    texts = [f"{kind}: {', '.join(map(str, names))}" for kind, names in kinds.items() if names]
+    if texts:
+        raise StateDictError(f"load_state_dict: {type(owner).__name__}: {'; '.join(texts)}")
+    return missing, unexpected
 
 
 def check_size(name: str, value: Any) -> int:

@@ -10,8 +10,8 @@ from numpy.typing import DTypeLike
 
 from needle.autograd import Tensor
 from needle.backend.device import Device
-from needle.errors import ArgumentError, DtypeError, NeedleError, StateDictError
-from needle.nn.calls import calls, describe, where
+from needle.errors import ArgumentError, DtypeError, NeedleError
+from needle.nn.calls import calls, check_state, describe, where
 
 
 class Parameter(Tensor):
@@ -190,22 +190,13 @@ class Module:
         ([], [])
         """
         own = self._state()
-        missing = [name for name in own if name not in state_dict]
-        unexpected = [name for name in state_dict if name not in own]
         arrays = {name: np.asarray(state_dict[name]) for name in own if name in state_dict}
         wrong = [text for name, a in arrays.items() if (text := _misfit(name, own[name], a))]
-        problems = {"wrong": wrong}
-        if strict:
-            problems |= {"missing": missing, "unexpected": unexpected}
-        if any(problems.values()):
-            texts = [
-                f"{kind}: {', '.join(map(str, names))}" for kind, names in problems.items() if names
-            ]
-            raise StateDictError(f"load_state_dict: {type(self).__name__}: {'; '.join(texts)}")
+        names = check_state(self, own, state_dict, wrong, strict)
         copies = {name: np.array(a, dtype=own[name].dtype) for name, a in arrays.items()}
         for name, copy in copies.items():
             own[name].cached_data = copy
-        return missing, unexpected
+        return names
 
     # ---- printing
 

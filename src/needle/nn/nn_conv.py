@@ -1,6 +1,3 @@
-"""The course's module of convolution: names only."""
+"""The course's module of convolution: the names of `needle.nn`."""
 
-from needle.nn.conv import Conv
-from needle.nn.module import Module, Parameter
-
-__all__ = ["Conv", "Module", "Parameter"]
+from needle.nn import *  # noqa: F403

@@ -1,5 +1,3 @@
-"""The course's module of attention layers: names only."""
+"""The course's module of attention layers: the names of `needle.nn`."""
 
-from needle.nn.attention import AttentionLayer, MultiHeadAttention, Transformer, TransformerLayer
-
-__all__ = ["AttentionLayer", "MultiHeadAttention", "Transformer", "TransformerLayer"]
+from needle.nn import *  # noqa: F403

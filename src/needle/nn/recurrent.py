@@ -24,9 +24,9 @@ class _Cell(Module):
         self,
         input_size: int,
         hidden_size: int,
-        bias: bool,
-        device: Device | None,
-        dtype: DTypeLike,
+        bias: bool = True,
+        device: Device | None = None,
+        dtype: DTypeLike = "float32",
     ) -> None:
         super().__init__()
         name = type(self).__name__
@@ -123,16 +123,6 @@ class LSTMCell(_Cell):
 
     gates = 4
 
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        bias: bool = True,
-        device: Device | None = None,
-        dtype: DTypeLike = "float32",
-    ) -> None:
-        super().__init__(input_size, hidden_size, bias, device, dtype)
-
     def forward(self, x: Any, h: Any = None) -> tuple[Tensor, Tensor]:
         hidden, c = (self._zeros(x), self._zeros(x)) if h is None else h
         gates = self._preactivation(x, hidden).reshape((-1, 4, self.hidden_size))
@@ -141,36 +131,41 @@ class LSTMCell(_Cell):
         return ops.sigmoid(o) * ops.tanh(c), c
 
 
-def _run(cell: Module, inputs: Sequence[Any], state: Any) -> tuple[list[Tensor], Any]:
-    """Return the outputs of a cell for all steps, and its last state."""
-    outputs = []
-    for x in inputs:
-        state = cell(x, state)
-        outputs.append(state[0] if isinstance(state, tuple) else state)
-    return outputs, state
+class _Layers(Module):
+    """Cells over a sequence, in layers: each takes the outputs of the one below."""
+
+    def _sizes(self, input_size: int, hidden_size: int, num_layers: int) -> list[int]:
+        """Return the input sizes of the layers."""
+        layers = check_size(f"{type(self).__name__}: expected num_layers", num_layers)
+        return [input_size, *[hidden_size] * (layers - 1)]
+
+    def _states(self, state: Any, count: int) -> Sequence[Any]:
+        """Take one Tensor (num_layers, batch, hidden_size) apart."""
+        check_array(self, state)
+        if len(state.shape) != 3 or state.shape[0] != count:
+            text = f"expected a state ({count}, batch, hidden_size), got {tuple(state.shape)}"
+            raise fail(self, ShapeError, text)
+        return ops.split(state, axis=0).tuple()
+
+    def _run(self, cells: Sequence[_Cell], X: Any, states: Any) -> tuple[Tensor, list[Any]]:
+        """Return the outputs of the last layer for all steps, and the last state of each layer."""
+        check_array(self, X)
+        size = cells[0].input_size
+        if len(X.shape) != 3 or X.shape[0] == 0 or X.shape[2] != size:
+            text = f"expected input (seq >= 1, batch, {size}), got {tuple(X.shape)}"
+            raise fail(self, ShapeError, text)
+        steps, last = ops.split(X, axis=0).tuple(), []
+        for cell, state in zip(cells, states, strict=True):
+            outputs = []
+            for x in steps:
+                state = cell(x, state)
+                outputs.append(state[0] if isinstance(state, tuple) else state)
+            steps = tuple(outputs)
+            last.append(state)
+        return ops.stack(steps, axis=0), last
 
 
-def _steps(module: Module, X: Any, input_size: int) -> Sequence[Any]:
-    """Return the steps of a sequence (seq, batch, input_size)."""
-    check_array(module, X)
-    if len(X.shape) != 3 or X.shape[0] == 0 or X.shape[2] != input_size:
-        text = f"expected input (seq >= 1, batch, {input_size}), got {tuple(X.shape)}"
-        raise fail(module, ShapeError, text)
-    return ops.split(X, axis=0).tuple()
-
-
-def _layers(module: Module, state: Any, count: int) -> Sequence[Any]:
-    """Return the states of the layers, from one Tensor (num_layers, batch, hidden_size)."""
-    if state is None:
-        return [None] * count
-    check_array(module, state)
-    if len(state.shape) != 3 or state.shape[0] != count:
-        text = f"expected a state ({count}, batch, hidden_size), got {tuple(state.shape)}"
-        raise fail(module, ShapeError, text)
-    return ops.split(state, axis=0).tuple()
-
-
-class RNN(Module):
+class RNN(_Layers):
     """`RNNCell` over sequences, in `num_layers` layers: each takes the outputs of the one below.
 
     Shapes: X (seq, batch, input_size), h0 (num_layers, batch, hidden_size) or None for zeros; the
@@ -193,20 +188,18 @@ class RNN(Module):
         dtype: DTypeLike = "float32",
     ) -> None:
         super().__init__()
-        sizes = _sizes("RNN", input_size, hidden_size, num_layers)
+        sizes = self._sizes(input_size, hidden_size, num_layers)
         kinds: dict[str, Any] = {"nonlinearity": nonlinearity, "device": device, "dtype": dtype}
         self.rnn_cells = [RNNCell(size, hidden_size, bias, **kinds) for size in sizes]
 
     def forward(self, X: Any, h0: Any = None) -> tuple[Tensor, Tensor]:
-        steps, last = _steps(self, X, self.rnn_cells[0].input_size), []
-        states = _layers(self, h0, len(self.rnn_cells))
-        for cell, state in zip(self.rnn_cells, states, strict=True):
-            steps, h = _run(cell, steps, state)
-            last.append(h)
-        return ops.stack(steps, axis=0), ops.stack(last, axis=0)
+        count = len(self.rnn_cells)
+        states = [None] * count if h0 is None else self._states(h0, count)
+        outputs, last = self._run(self.rnn_cells, X, states)
+        return outputs, ops.stack(last, axis=0)
 
 
-class LSTM(Module):
+class LSTM(_Layers):
     """`LSTMCell` over sequences, in `num_layers` layers: each takes the outputs of the one below.
 
     Shapes: X (seq, batch, input_size), the state (h0, c0), each (num_layers, batch, hidden_size),
@@ -228,22 +221,14 @@ class LSTM(Module):
         dtype: DTypeLike = "float32",
     ) -> None:
         super().__init__()
-        sizes = _sizes("LSTM", input_size, hidden_size, num_layers)
+        sizes = self._sizes(input_size, hidden_size, num_layers)
         self.lstm_cells = [LSTMCell(size, hidden_size, bias, device, dtype) for size in sizes]
 
     def forward(self, X: Any, h: Any = None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        steps, last = _steps(self, X, self.lstm_cells[0].input_size), []
         count = len(self.lstm_cells)
-        given = (None, None) if h is None else h
-        h0, c0 = (_layers(self, state, count) for state in given)
-        for cell, state in zip(self.lstm_cells, zip(h0, c0, strict=True), strict=True):
-            steps, state = _run(cell, steps, None if h is None else state)
-            last.append(state)
-        h_n, c_n = (ops.stack(states, axis=0) for states in zip(*last, strict=True))
-        return ops.stack(steps, axis=0), (h_n, c_n)
-
-
-def _sizes(name: str, input_size: int, hidden_size: int, num_layers: int) -> list[int]:
-    """Return the input sizes of the layers."""
-    layers = check_size(f"{name}: expected num_layers", num_layers)
-    return [input_size, *[hidden_size] * (layers - 1)]
+        states: Any = [None] * count
+        if h is not None:
+            states = list(zip(*[self._states(part, count) for part in h], strict=True))
+        outputs, last = self._run(self.lstm_cells, X, states)
+        h_n, c_n = (ops.stack(parts, axis=0) for parts in zip(*last, strict=True))
+        return outputs, (h_n, c_n)

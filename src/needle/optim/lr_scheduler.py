@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from needle.errors import ArgumentError, DtypeError, StateDictError
+from needle.errors import ArgumentError, DtypeError
+from needle.nn.calls import check_size, check_state
 from needle.optim.optimizer import Optimizer
 
 
@@ -56,13 +58,7 @@ class LRScheduler:
 
         Errors: StateDictError where names are missing or unexpected.
         """
-        missing = [name for name in self.state_dict() if name not in state_dict]
-        unexpected = [name for name in state_dict if name not in self.state_dict()]
-        if missing or unexpected:
-            raise StateDictError(
-                f"load_state_dict: {type(self).__name__}: missing: {missing}, "
-                f"unexpected: {unexpected}"
-            )
+        check_state(self, self.state_dict(), state_dict)
         vars(self).update(state_dict)
 
 
@@ -80,7 +76,7 @@ class StepLR(LRScheduler):
     def __init__(
         self, optimizer: Optimizer, step_size: int, gamma: float = 0.1, last_epoch: int = -1
     ) -> None:
-        self.step_size = _count("StepLR: expected step_size", step_size)
+        self.step_size = check_size("StepLR: expected step_size", step_size)
         self.gamma = gamma
         super().__init__(optimizer, last_epoch)
 
@@ -114,7 +110,7 @@ class LinearLR(LRScheduler):
             )
         self.start_factor = start_factor
         self.end_factor = end_factor
-        self.total_iters = _count("LinearLR: expected total_iters", total_iters)
+        self.total_iters = check_size("LinearLR: expected total_iters", total_iters)
         super().__init__(optimizer, last_epoch)
 
     def lr_at(self, i: int) -> float:
@@ -140,7 +136,7 @@ class CosineAnnealingLR(LRScheduler):
     def __init__(
         self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0, last_epoch: int = -1
     ) -> None:
-        self.T_max = _count("CosineAnnealingLR: expected T_max", T_max)
+        self.T_max = check_size("CosineAnnealingLR: expected T_max", T_max)
         self.eta_min = eta_min
         super().__init__(optimizer, last_epoch)
 
@@ -193,7 +189,7 @@ class OneCycleLR(LRScheduler):
             )
         if not 0 <= pct_start <= 1:
             raise ArgumentError(f"OneCycleLR: expected pct_start from 0 to 1, got {pct_start}")
-        self.total_steps = _count("OneCycleLR: expected total_steps", total_steps)
+        self.total_steps = check_size("OneCycleLR: expected total_steps", total_steps)
         self.max_lr, self.pct_start = max_lr, pct_start
         self.initial_lr = max_lr / div_factor
         self.min_lr = self.initial_lr / final_div_factor
@@ -202,36 +198,28 @@ class OneCycleLR(LRScheduler):
         self.base_momentum, self.max_momentum = base_momentum, max_momentum
         super().__init__(optimizer, last_epoch)
 
-    def _between(self, i: int, lrs: tuple[float, ...], ends: tuple[float, ...]) -> float:
-        """Interpolate after i steps in the list of values at the ends of the phases."""
+    def _at(self, i: int, column: int) -> float:
+        """Interpolate between the corners (step, rate, momentum): the rate is column 1."""
+        up = self.pct_start * self.total_steps - 1
+        low, last = (self.initial_lr, self.max_momentum), (self.min_lr, self.max_momentum)
+        middle = [(2 * up, *low)] if self.three_phase else []
+        top = (up, self.max_lr, self.base_momentum)
+        corners = [(0.0, *low), top, *middle, (self.total_steps - 1, *last)]
         anneal = _anneal_cos if self.anneal_strategy == "cos" else _anneal_linear
-        start = 0.0
-        for end, low, high in zip(ends, lrs, lrs[1:], strict=True):
-            if i <= end or end == ends[-1]:
-                return anneal(low, high, (i - start) / (end - start))
-            start = end
-        raise AssertionError("phases end with the last step")
-
-    def _ends(self) -> tuple[float, ...]:
-        up, last = self.pct_start * self.total_steps - 1, self.total_steps - 1
-        if self.three_phase:
-            return up, 2 * self.pct_start * self.total_steps - 2, last
-        return up, last
+        for begin, end in pairwise(corners):  # noqa: B007  the last pair also serves what follows
+            if i <= end[0]:
+                break
+        return anneal(begin[column], end[column], (i - begin[0]) / (end[0] - begin[0]))
 
     def lr_at(self, i: int) -> float:
         """Return the learning rate after i steps; ArgumentError past the last."""
         if i > self.total_steps:
             raise ArgumentError(f"OneCycleLR: step {i} of {self.total_steps}; make a new schedule")
-        lrs: tuple[float, ...] = (self.initial_lr, self.max_lr, self.min_lr)
-        if self.three_phase:
-            lrs = (self.initial_lr, self.max_lr, self.initial_lr, self.min_lr)
-        return self._between(i, lrs, self._ends())
+        return self._at(i, 1)
 
     def momentum_at(self, i: int) -> float:
         """Return the momentum after i steps."""
-        high, low = self.max_momentum, self.base_momentum
-        momenta = (high, low, high, high) if self.three_phase else (high, low, high)
-        return self._between(i, momenta, self._ends())
+        return self._at(i, 2)
 
     def step(self) -> None:
         """Advance by one and set the optimizer's learning rate and momentum."""
@@ -249,9 +237,3 @@ def _anneal_cos(start: float, end: float, share: float) -> float:
 
 def _anneal_linear(start: float, end: float, share: float) -> float:
     return start + (end - start) * share
-
-
-def _count(text: str, value: Any) -> int:
-    if not isinstance(value, int | np.integer) or value < 1:
-        raise ArgumentError(f"{text} of at least 1, got {value!r}")
-    return int(value)

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from needle.autograd import Tensor
-from needle.errors import ArgumentError, DtypeError, StateDictError
+from needle.errors import ArgumentError, DtypeError
+from needle.nn.calls import check_state
 
 State = dict[Tensor, Tensor]
 
@@ -97,19 +98,12 @@ class Optimizer:
         Errors: StateDictError that lists what is missing, unexpected or of the wrong shape.
         """
         arrays = self._arrays()
-        expected = [*self.numbers, *arrays]
-        problems = {
-            "missing": [name for name in expected if name not in state_dict],
-            "unexpected": [name for name in state_dict if name not in expected],
-            "wrong": [
-                f"{key} of shape {np.shape(state_dict[key])}, expected {tensor.shape}"
-                for key, tensor in arrays.items()
-                if key in state_dict and np.shape(state_dict[key]) != tensor.shape
-            ],
-        }
-        if any(problems.values()):
-            texts = [f"{kind}: {', '.join(names)}" for kind, names in problems.items() if names]
-            raise StateDictError(f"load_state_dict: {type(self).__name__}: {'; '.join(texts)}")
+        wrong = [
+            f"{key} of shape {np.shape(state_dict[key])}, expected {tensor.shape}"
+            for key, tensor in arrays.items()
+            if key in state_dict and np.shape(state_dict[key]) != tensor.shape
+        ]
+        check_state(self, [*self.numbers, *arrays], state_dict, wrong)
         copies = {key: np.array(state_dict[key], dtype=t.dtype) for key, t in arrays.items()}
         for key, copy in copies.items():
             arrays[key].cached_data = copy
