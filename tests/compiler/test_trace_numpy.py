@@ -269,6 +269,69 @@ def test_index_arrays_apart_go_first():
     )
 
 
+def test_an_ellipsis_between_index_arrays_sets_them_apart():
+    check(lambda c: (c[:, [0], ..., [1]], c[[0, 1], ..., :, 2], c[..., [0], [1]]), CUBE)
+
+
+def test_a_mask_of_another_shape_is_no_index():
+    for mask in (np.ones(2, bool), np.ones(4, bool), np.ones((3, 3), bool)):
+        with pytest.raises(IndexError, match="boolean index did not match"):
+            record(lambda a, m=mask: a[m], A)
+
+
+def test_options_of_functions_are_numpys():
+    check(
+        lambda a: (
+            *np.array_split(a, 2),
+            *np.split(a, [2, 1], axis=1),
+            np.hstack([a, a], dtype="float64"),
+            np.vstack([a, a], dtype="float64"),
+            np.stack([a, a], dtype="float64"),
+            np.isclose(a, np.where(a > 0, a, np.nan), equal_nan=True),
+            np.isclose(np.where(a > 0, a, np.nan), np.where(a > 0, a, np.nan), equal_nan=True),
+            np.max(a, 1, keepdims=True),
+            np.copy(a, order="F"),
+            np.sum(a, axis=None, where=True),
+            np.tensordot(a, a[..., None], axes=([0, -1], [0, 1])),
+            np.roll(a, (1, 2), axis=(0, 1)),
+            np.moveaxis(a[None], (0, 2), (1, 0)),
+        ),
+        A,
+    )
+
+
+def written(a):
+    b, c, d = np.empty_like(a), np.empty_like(a[0]), np.empty_like(np.stack([a, a]))
+    np.clip(a, -0.5, 0.5, out=b)
+    np.mean(a, axis=0, out=c)
+    kept = np.stack([a, a], out=d)
+    kept += 1
+    return b, c, d, a.round(out=np.empty_like(a)), np.cumsum(a, 0, out=np.empty_like(a))
+
+
+def test_out_is_written():
+    check(written, A)
+
+
+@pytest.mark.parametrize(
+    ("function", "text"),
+    [
+        (lambda a: np.take(a, [9], mode="clip"), r"np\.take with mode="),
+        (lambda a: np.clip(a, 0, 1, where=a > 0), r"np\.clip with where="),
+        (lambda a: np.matmul(a, a.T, dtype="float64"), r"np\.matmul with dtype="),
+        (lambda a: np.max(a, 0, np.empty_like(a[0])), r"np\.max with out= by its position"),
+        (lambda a: np.diff(a, prepend=0), r"np\.diff with prepend="),
+        (lambda a: np.reshape(a, 12, copy=True), r"np\.reshape with copy="),
+        (lambda a: np.reshape(a, 12, order="F"), r"np\.reshape with order='F'; transpose"),
+        (lambda a: np.nan_to_num(a, copy=False), r"np\.nan_to_num with copy=False"),
+        (lambda a: np.linalg.norm(a, ord="nuc"), r"np\.linalg\.norm with ord='nuc'"),
+    ],
+)
+def test_an_option_that_would_be_ignored_is_an_error(function, text):
+    with pytest.raises(TraceError, match=text.replace("; ", ".*; ")):
+        record(function, A)
+
+
 def test_traced_index_arrays_wrap_and_are_checked():
     def pick(a, i):
         return a[i], a[:, i], a[i, i + 1], a[np.arange(2)[:, None], i]

@@ -15,6 +15,7 @@ traced float32[3]
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
@@ -26,14 +27,23 @@ from needle.compiler.primitives_base import type_text
 from needle.compiler.trace_record import ArrayOrigin, Recorder, check_dtype, not_traced
 from needle.errors import TraceError
 
-METHODS = {
-    "all", "any", "argmax", "argmin", "astype", "clip", "copy", "cumsum", "diagonal", "dot", "fill",
-    "flatten", "max", "mean", "min", "prod", "ravel", "repeat", "reshape", "round", "squeeze",
-    "std", "sum", "swapaxes", "take", "to_device", "trace", "transpose", "var",
-}  # fmt: skip
+
+class Traced:
+    """What an array or number has that stands for one while tracing: NumPy's protocols."""
+
+    __slots__ = ()
+    _recorder: Recorder
+
+    def __array_namespace__(self, api_version: str | None = None) -> Any:
+        return Namespace(self._recorder)
+
+    def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        name = f"{func.__module__}.{func.__name__}".removeprefix("numpy.")
+        function = self._recorder.functions.get(name)
+        return function(*args, **kwargs) if function else not_traced(f"np.{name}")
 
 
-class TracedArray:
+class TracedArray(Traced):
     """An array whose values are known only when the program runs; its shape and dtype are known."""
 
     __slots__ = (
@@ -111,9 +121,6 @@ class TracedArray:
     T = property(lambda self: np.transpose(self))
     mT = property(lambda self: np.swapaxes(self, -1, -2))  # noqa: N815  the standard's name
 
-    def __array_namespace__(self, api_version: str | None = None) -> Any:
-        return Namespace(self._recorder)
-
     @property
     def __needle_extensions__(self) -> Any:
         return self._recorder.functions["needle extensions"]
@@ -121,19 +128,11 @@ class TracedArray:
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
         return self._recorder.functions["ufunc"](ufunc, method, inputs, kwargs)
 
-    def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
-        name = f"{func.__module__}.{func.__name__}".removeprefix("numpy.")
-        function = self._recorder.functions.get(name)
-        if function is None:
-            not_traced(f"np.{name}")
-        kwargs.pop("like", None)
-        return function(*args, **kwargs)
-
     def __getattr__(self, name: str) -> Any:
-        if name in METHODS:
-            function = self._recorder.functions[name]
-            return lambda *args, **kwargs: function(self, *args, **kwargs)
-        raise AttributeError(f"a traced array has no attribute `{name}`")
+        function = self._recorder.functions.get(name)
+        if function is None or not hasattr(np.ndarray, name):
+            raise AttributeError(f"a traced array has no attribute `{name}`")
+        return functools.partial(function, self)
 
     def __getitem__(self, index: Any) -> TracedArray:
         return self._recorder.functions["getitem"](self, index)

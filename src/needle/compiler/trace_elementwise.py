@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 
 from needle.compiler import trace_record as t
 from needle.compiler.graph import Node
+from needle.compiler.primitives import BINARY, COMPARE, UNARY
 from needle.compiler.primitives_base import DTYPES
 from needle.compiler.trace import TracedArray, is_foreign
 from needle.compiler.trace_composed import COMPOSED
@@ -23,16 +25,8 @@ from needle.errors import TraceError
 Rule = Callable[..., Any]
 
 
-def _unary(fn: str) -> Rule:
-    return lambda x: t.unary(fn, x)
-
-
-def _binary(fn: str, on_bool: str = "") -> Rule:
-    return lambda a, b: t.binary(on_bool if on_bool and a.dtype == np.bool_ else fn, a, b)
-
-
-def _compare(fn: str) -> Rule:
-    return lambda a, b: t.compare(fn, a, b)
+def _binary(fn: str, on_bool: str) -> Rule:
+    return lambda a, b: t.binary(on_bool if a.dtype == np.bool_ else fn, a, b)
 
 
 def truth(x: Node) -> Node:
@@ -52,58 +46,56 @@ def _everywhere(value: bool) -> Rule:
     return lambda x: t.constant(value, np.bool_, x.shape)
 
 
-UNARY = "exp expm1 log log1p tanh sin cos sqrt sign"
 RULES: dict[str, Rule] = {
-    **{name: _unary(name) for name in UNARY.split()},
+    ufunc.__name__: functools.partial(record, fn)
+    for record, primitives in ((t.unary, UNARY), (t.binary, BINARY), (t.compare, COMPARE))
+    for fn, (ufunc, _) in primitives.items()
+    if isinstance(ufunc, np.ufunc)
+}
+"""The rules by ufunc name; operands come broadcast, in the dtypes of NumPy's loop. A primitive that
+is a ufunc is its own rule; what it does not do for other dtypes follows."""
+RULES |= {
     **{name: _of_floats(name, lambda x: x) for name in ("floor", "ceil", "trunc", "rint")},
-    "negative": _unary("neg"), "invert": _unary("not"),
     "absolute": lambda x: x if x.dtype == np.bool_ else t.unary("abs", x),
     "reciprocal": _of_floats("reciprocal", lambda x: t.binary("floordiv", t.like(1, x), x)),
-    "logical_not": lambda x: t.unary("not", truth(x)),
     "isnan": _of_floats("isnan", _everywhere(False)),
     "isinf": _of_floats("isinf", _everywhere(False)),
     "isfinite": _of_floats("isfinite", _everywhere(True)),
-    "add": _binary("add", "or"), "subtract": _binary("sub"), "multiply": _binary("mul", "and"),
-    "divide": _binary("div"), "power": _binary("pow"), "remainder": _binary("mod"),
-    "floor_divide": _binary("floordiv"), "arctan2": _binary("atan2"),
-    "maximum": _binary("max"), "minimum": _binary("min"),
-    "bitwise_and": _binary("and"), "bitwise_or": _binary("or"), "bitwise_xor": _binary("xor"),
-    "left_shift": _binary("shl"), "right_shift": _binary("shr"),
+    "add": _binary("add", "or"), "multiply": _binary("mul", "and"),
+    "logical_not": lambda x: t.unary("not", truth(x)),
     "logical_and": _logical("and"), "logical_or": _logical("or"), "logical_xor": _logical("xor"),
-    "less": _compare("lt"), "less_equal": _compare("le"), "greater": _compare("gt"),
-    "greater_equal": _compare("ge"), "equal": _compare("eq"), "not_equal": _compare("ne"),
 }  # fmt: skip
-"""The rules by ufunc name; operands come broadcast, in the dtypes of NumPy's loop."""
 
-REDUCTIONS: dict[str, Callable[..., Any]] = {
-    "add": np.sum, "multiply": np.prod, "maximum": np.max, "minimum": np.min,
-    "logical_and": np.all, "logical_or": np.any,
+REDUCTIONS = {
+    "add": "sum", "multiply": "prod", "maximum": "max", "minimum": "min",
+    "logical_and": "all", "logical_or": "any",
 }  # fmt: skip
+"""Functions that a ufunc's `reduce` is."""
 
 
 def call(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Record what `ufunc.method(*inputs, **kwargs)` computes."""
     if any(is_foreign(x) for x in inputs):
         return NotImplemented
-    out = kwargs.pop("out", None)
+    out, name = kwargs.pop("out", None), ufunc.__name__
     if method == "__call__":
         result = _plain(ufunc, inputs, kwargs)
-    elif method == "reduce":
-        result = _reduction(ufunc, inputs, kwargs)
+    elif method == "reduce" and name in REDUCTIONS:
+        result = t.active().functions[REDUCTIONS[name]](*inputs, **{"axis": 0, **kwargs})
     elif method == "accumulate" and ufunc is np.add:
-        result = np.cumsum(*inputs, **{"axis": 0, **kwargs})
+        result = t.active().functions["cumsum"](*inputs, **{"axis": 0, **kwargs})
     elif method == "outer":
         a, b = map(as_traced, inputs)
         result = _plain(ufunc, (a.reshape((*a.shape, *(1,) * b.ndim)), b), kwargs)
     else:
-        not_traced(f"np.{ufunc.__name__}.{method}")
-    return result if out is None else _store(ufunc.__name__, out, result)
+        not_traced(f"np.{name}.{method}")
+    return result if out is None else store(name, out, result)
 
 
 def _plain(ufunc: np.ufunc, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     name = ufunc.__name__
     if ufunc is np.matmul:
-        return t.active().functions["matmul"](*inputs)
+        return t.active().functions["matmul"](*inputs, **kwargs)
     if name not in RULES and name not in COMPOSED:
         not_traced(f"np.{name}")
     dtype, mask = kwargs.pop("dtype", None), kwargs.pop("where", True)
@@ -137,17 +129,7 @@ def _loop(ufunc: np.ufunc, inputs: tuple[Any, ...], dtype: Any) -> tuple[np.dtyp
     return dtypes
 
 
-def _reduction(ufunc: np.ufunc, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    function = REDUCTIONS.get(ufunc.__name__)
-    if function is None:
-        not_traced(f"np.{ufunc.__name__}.reduce")
-    options = {k: v for k, v in kwargs.items() if v is not None or k == "axis"}
-    if options.get("where", True) is True:
-        options.pop("where", None)
-    return function(*inputs, **{"axis": 0, **options})
-
-
-def _store(name: str, out: Any, result: Any) -> Any:
+def store(name: str, out: Any, result: Any) -> Any:
     """Write a result into the arrays given as `out=`."""
     outs = out if isinstance(out, tuple) else (out,)
     results = result if isinstance(result, tuple) else (result,)

@@ -1,7 +1,7 @@
 """Indexing of traced arrays: reading, writing, and adding at an index, all by one plan.
 
 An index becomes steps, each with its way back: slices and flips of single axes; then, where there
-are index arrays, a permutation that brings their axes to the front, one flat index into the joined
+are index arrays, a permutation that brings their axes together, one flat index into the joined
 axes, and a gather; then a reshape that drops and inserts axes. `scatter` walks back.
 """
 
@@ -17,7 +17,7 @@ from needle.compiler import trace_record as t
 from needle.compiler.graph import Node
 from needle.compiler.primitives import Flip, Gather, Pad, Primitive, ScatterAdd, Slice
 from needle.compiler.trace import TracedArray
-from needle.compiler.trace_operand import as_traced, lift, wrap
+from needle.compiler.trace_operand import as_traced, blank, lift, wrap
 from needle.errors import TraceError
 
 _FULL = slice(None)
@@ -33,40 +33,35 @@ class Index:
     def __init__(self, index: Any, shape: tuple[int, ...]) -> None:
         self.source = self.shape = shape  # `shape` is that after the steps so far
         self.steps: list[tuple[Callable[[Node], Node], Callable[[Node], Node]]] = []
-        self.items = _expand(index, shape)
-        self.basic = all(isinstance(item, int | slice | None) for item in self.items)
-        if not self.basic:  # ints count as arrays beside arrays
-            self.items = [np.asarray(i) if isinstance(i, int) else i for i in self.items]
-        axes = [item for item in self.items if item is not None]
-        self.front = [k for k, item in enumerate(axes) if not isinstance(item, int | slice)]
+        items = _items(index, shape)
+        picked = _picked(items)
+        # NumPy's rule: what is picked stands where it was, or in front if it stood apart
+        together = picked == [*range(picked[0], picked[-1] + 1)] if picked else False
+        used = sum(item is not None and item is not ... for item in items)
+        at = next((k for k, item in enumerate(items) if item is ...), len(items))
+        items[at : at + 1] = [_FULL] * (len(shape) - used)
+        picked = _picked(items)
+        self.basic = all(isinstance(items[k], int) for k in picked)
+        axes = [item for item in items if item is not None]
         self._slice(axes)
         self.sliced = self.shape
-        places = [
-            k for k, item in enumerate(self.items) if not isinstance(item, int | slice | None)
-        ]
-        adjacent = places == list(range(places[0], places[-1] + 1)) if places else True
-        if places:
-            block = self._pick([axes[k] for k in self.front], places[0] if adjacent else 0)
-        rest = iter(
-            [n for n, item in zip(self.sliced, axes, strict=True) if isinstance(item, slice)]
-        )
-        result: list[int] = [] if adjacent else [*block]
-        for k, item in enumerate(self.items):
-            if isinstance(item, slice | None):
-                result.append(1 if item is None else next(rest))
-            elif adjacent and k in places[:1]:
-                result.extend(block)
-        self._reshape(tuple(result))
+        sizes = iter(self.shape)
+        view = [1 if item is None else next(sizes) for item in items]
+        block = () if self.basic else self._pick(axes, together)
+        kept = [n for k, n in enumerate(view) if k not in picked]
+        at = picked[0] if together else 0
+        self._reshape((*kept[:at], *block, *kept[at:]))
 
     # ---- the plan
 
     def _slice(self, items: list[Any]) -> None:
         """Cut each axis: start, stop and step, and the axes that are reversed."""
-        cuts = [slice(i, i + 1) if isinstance(i, int) else i for i in items]
-        ranges = [
-            range(n)[cut] if isinstance(cut, slice) else range(n)
-            for n, cut in zip(self.source, cuts, strict=True)
-        ]
+        ranges = [range(n) for n in self.source]
+        for k, item in enumerate(items):
+            if isinstance(item, slice):
+                ranges[k] = ranges[k][item]
+            elif self.basic:  # beside arrays, an int is one
+                ranges[k] = range(ranges[k][item], ranges[k][item] + 1)
         flips = tuple(k for k, places in enumerate(ranges) if places.step < 0)
         ranges = [places[::-1] if places.step < 0 else places for places in ranges]
         self.shape = tuple(map(len, ranges))
@@ -79,30 +74,22 @@ class Index:
         if flips:
             self._step(Flip(flips), Flip(flips))
 
-    def _pick(self, index: list[Any], place: int) -> tuple[int, ...]:
+    def _pick(self, items: list[Any], together: bool) -> tuple[int, ...]:
         """Gather along the axes that are indexed by arrays; return the shape of the index."""
-        self.flat = _flat_index(index, [self.source[k] for k in self.front])
-        flat, block = lift(self.flat), self.flat.shape
-        if len(self.front) == 1:
-            self._gather(self.front[0], flat)
-            return block
-        rest = [k for k in range(len(self.shape)) if k not in self.front]
-        self._permute((*self.front, *rest))
-        joined = math.prod(self.shape[: len(self.front)])
-        self._reshape((joined, *self.shape[len(self.front) :]))
-        self._gather(0, flat)
-        before = sum(item is not None for item in self.items[:place])
-        order = [*range(len(self.shape))]
-        moved = order[len(block) : len(block) + before]
-        self._permute((*moved, *(k for k in order if k not in moved)))
-        return block
+        along = [k for k, item in enumerate(items) if not isinstance(item, slice)]
+        rest = [k for k, item in enumerate(items) if isinstance(item, slice)]
+        self.flat = _flat_index([items[k] for k in along], [self.source[k] for k in along])
+        at = along[0] if together else 0
+        end = at + len(along)
+        self._permute((*rest[:at], *along, *rest[at:]))
+        self._reshape((*self.shape[:at], math.prod(self.shape[at:end]), *self.shape[end:]))
+        index, back = lift(self.flat), ScatterAdd(at, self.shape[at])
+        self._step(Gather(at), back, index)
+        self.shape = (*self.shape[:at], *index.shape, *self.shape[at + 1 :])
+        return index.shape
 
     def _step(self, forth: Primitive, back: Primitive, *more: Node) -> None:
         self.steps.append((lambda x: t.make(forth, x, *more), lambda x: t.make(back, x, *more)))
-
-    def _gather(self, axis: int, index: Node) -> None:
-        self._step(Gather(axis), ScatterAdd(axis, self.shape[axis]), index)
-        self.shape = (*self.shape[:axis], *index.shape, *self.shape[axis + 1 :])
 
     def _reshape(self, shape: tuple[int, ...]) -> None:
         before, self.shape = self.shape, shape
@@ -133,28 +120,25 @@ class Index:
         return self.scatter(t.constant(True, np.bool_, self.shape))
 
 
-def _expand(index: Any, shape: tuple[int, ...]) -> list[Any]:
-    """Return one item per axis of the source, and None for each new axis."""
-    parts = [_item(part) for part in (index if isinstance(index, tuple) else (index,))]
+def _picked(items: list[Any]) -> list[int]:
+    """Return where ints and index arrays are."""
+    return [k for k, x in enumerate(items) if not isinstance(x, slice | None | type(...))]
+
+
+def _items(index: Any, shape: tuple[int, ...]) -> list[Any]:
+    """Return the parts of an index, checked, and one for each axis of a mask."""
     items: list[Any] = []
-    for part in parts:
-        items.extend(part if isinstance(part, tuple) else (part,))
-    used = sum(item is not None and item is not Ellipsis for item in items)
-    if used > len(shape):
-        raise IndexError(f"too many indices: {used} for shape {shape}")
-    if not any(item is Ellipsis for item in items):
-        items.append(Ellipsis)
-    at = next(k for k, item in enumerate(items) if item is Ellipsis)
-    items[at : at + 1] = [_FULL] * (len(shape) - used)
-    axis = 0
-    for k, item in enumerate(items):
-        if isinstance(item, int):
-            if not -shape[axis] <= item < shape[axis]:
-                raise IndexError(
-                    f"index {item} is out of bounds for axis {axis} with size {shape[axis]}"
-                )
-            items[k] = item % shape[axis]
-        axis += item is not None
+    looks: list[Any] = []
+    for part in index if isinstance(index, tuple) else (index,):
+        item = _item(part)
+        if isinstance(item, tuple):
+            items += item
+            looks.append(np.zeros(np.shape(part), np.bool_))
+        else:
+            items.append(item)
+            looks.append(item if isinstance(item, int | slice | None | type(...)) else _FULL)
+    # NumPy itself refuses too many indices, ints out of bounds, and masks of another shape
+    blank(shape)[tuple(looks)]
     return items
 
 
@@ -191,7 +175,7 @@ def _flat_index(index: list[Any], sizes: list[int]) -> Any:
     total: Any = None
     inside: Any = True
     for item, n in zip(index, sizes, strict=True):
-        x: Any = item
+        x: Any = np.asarray(item) if isinstance(item, int) else item
         if isinstance(x, np.ndarray):
             low, high = (int(x.min()), int(x.max())) if x.size else (0, 0)
             if low < -n or (high >= n and x.size):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,11 +14,14 @@ from needle.compiler.primitives import ArgReduce, Concat, Cumulative, Flip, MatM
 from needle.compiler.primitives_base import DTYPES
 from needle.compiler.trace import TracedArray
 from needle.compiler.trace_elementwise import truth
-from needle.compiler.trace_operand import as_traced, lift, result_type, wrap
+from needle.compiler.trace_operand import as_traced, blank, lift, result_type, wrap
 from needle.compiler.trace_record import not_traced
 from needle.errors import TraceError
 
-NOT_GIVEN = (None, np._NoValue)
+
+def given(x: Any) -> bool:
+    """Whether an option has a value."""
+    return x is not None and x is not np._NoValue
 
 
 def axes_of(axis: Any, ndim: int) -> tuple[int, ...]:
@@ -29,25 +32,23 @@ def axes_of(axis: Any, ndim: int) -> tuple[int, ...]:
     return tuple(sorted(int(a) for a in np.lib.array_utils.normalize_axis_tuple(given, ndim)))
 
 
-def _sizes(shape: Any) -> tuple[int, ...]:
-    single = hasattr(shape, "__index__")
-    return (shape.__index__(),) if single else tuple(n.__index__() for n in shape)
+def along(a: Any, axis: Any) -> tuple[Any, int]:
+    """Return an array and its axis; without `axis`, all its elements in a line."""
+    x = as_traced(a)
+    return (reshape(x, -1), 0) if axis is None else (x, axes_of(axis, x.ndim)[0])
 
 
 # ---- making and converting
 
 
-def full(
-    shape: Any, fill_value: Any, dtype: Any = None, order: str = "C", *, device: Any = None
-) -> TracedArray:
+def full(shape: Any, fill_value: Any, dtype: Any = None) -> TracedArray:
     """Make an array of one value."""
     value = lift(fill_value, None if dtype is None else np.dtype(dtype))
-    return wrap(t.broadcast(value, _sizes(shape)))
+    sizes = (shape,) if hasattr(shape, "__index__") else shape
+    return wrap(t.broadcast(value, [n.__index__() for n in sizes]))
 
 
-def astype(
-    x: Any, dtype: Any, order: Any = None, *, copy: bool = True, **options: Any
-) -> TracedArray:
+def astype(x: Any, dtype: Any, *, copy: bool = True) -> TracedArray:
     """Convert to a dtype."""
     a = as_traced(x)
     if np.dtype(dtype) not in DTYPES:
@@ -88,40 +89,48 @@ def _view(x: Any, forth: Callable[[Node], Node], back: Callable[[Node], Node]) -
     return TracedArray.view(as_traced(x), forth, lambda base, new: back(new))
 
 
-def reshape(a: Any, *shape: Any, order: str = "C", copy: Any = None, **named: Any) -> TracedArray:
-    """Give another shape; one size may be -1."""
-    x = as_traced(a)
+def reshaping(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Make one of NumPy's functions that give the same elements another shape: it says which."""
+
+    @functools.wraps(function)
+    def change(a: Any, *args: Any, **options: Any) -> TracedArray:
+        x = as_traced(a)
+        before, sizes = x.shape, function(blank(x.shape), *args, **options).shape
+        return _view(x, lambda n: t.reshape(n, sizes), lambda n: t.reshape(n, before))
+
+    return change
+
+
+def permuting(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Make one of NumPy's functions that put the axes in another order: it says in which."""
+
+    @functools.wraps(function)
+    def change(a: Any, *args: Any, **options: Any) -> TracedArray:
+        x = as_traced(a)
+        order = function(np.empty(range(x.ndim)), *args, **options).shape  # axis k is of size k
+        inverse = [order.index(i) for i in range(x.ndim)]
+        return _view(x, lambda n: t.permute(n, order), lambda n: t.permute(n, inverse))
+
+    return change
+
+
+def _reshaped(
+    a: np.ndarray, *sizes: Any, order: str = "C", shape: Any = None, newshape: Any = None
+) -> np.ndarray:
     if order not in ("C", "A"):
         not_traced(f"np.reshape with order={order!r}", "transpose first")
-    given = named.get("shape", named.get("newshape", shape[0] if len(shape) == 1 else shape))
-    sizes = _sizes(given)
-    if sizes.count(-1) == 1:
-        known = math.prod(n for n in sizes if n != -1)
-        sizes = tuple(x.size // known if n == -1 and known else n for n in sizes)
-    if math.prod(sizes) != x.size or any(n < 0 for n in sizes):
-        raise ValueError(f"cannot reshape array of size {x.size} into shape {sizes}")
-    before = x.shape
-    return _view(x, lambda n: t.reshape(n, sizes), lambda n: t.reshape(n, before))
+    return a.reshape(*(sizes or (newshape if shape is None else shape,)))
 
 
-def transpose(a: Any, *axes: Any) -> TracedArray:
-    """Reorder the axes, or reverse them."""
-    x = as_traced(a)
-    given = axes[0] if len(axes) == 1 and not isinstance(axes[0], int) else axes
-    if not given:
-        given = tuple(range(x.ndim))[::-1]
-    order = [int(i) for i in np.lib.array_utils.normalize_axis_tuple(given, x.ndim)]
-    if len(order) != x.ndim:
-        raise ValueError("axes don't match array")
-    inverse = [order.index(i) for i in range(x.ndim)]
-    return _view(x, lambda n: t.permute(n, order), lambda n: t.permute(n, inverse))
+reshape = reshaping(_reshaped)
+ravel = reshaping(lambda a, order="C": _reshaped(a, -1, order=order))
+transpose = permuting(lambda a, *order, axes=None: a.transpose(*(order or (axes,))))
 
 
-def broadcast_to(a: Any, shape: Any, subok: bool = False) -> TracedArray:
+def broadcast_to(a: Any, shape: Any) -> TracedArray:
     """Repeat to a shape."""
-    x, sizes = as_traced(a), _sizes(shape)
-    if np.broadcast_shapes(x.shape, sizes) != sizes:
-        raise ValueError(f"operands could not be broadcast: {x.shape} to {sizes}")
+    x = as_traced(a)
+    sizes = np.broadcast_to(blank(x.shape), shape).shape
 
     def refuse(base: Node, new: Node) -> Node:
         raise ValueError("assignment destination is read-only")
@@ -133,18 +142,17 @@ def flip(m: Any, axis: Any = None) -> TracedArray:
     """Reverse along axes."""
     axes = axes_of(axis, as_traced(m).ndim)
 
-    def turn(n: Node) -> Node:
-        return t.make(Flip(axes), n) if axes else n
+    def turn(x: Node) -> Node:
+        return t.make(Flip(axes), x) if axes else x
 
     return _view(m, turn, turn)
 
 
-def concatenate(arrays: Sequence[Any], axis: Any = 0, out: Any = None, *, dtype: Any = None,
-                casting: str = "same_kind") -> TracedArray:  # fmt: skip
+def concatenate(arrays: Sequence[Any], axis: Any = 0, *, dtype: Any = None) -> TracedArray:
     """Join along an axis."""
     parts = [as_traced(x) for x in arrays]
     if axis is None:
-        parts, axis = [x.reshape(x.size) for x in parts], 0
+        parts, axis = [reshape(x, -1) for x in parts], 0
     kind = np.dtype(dtype) if dtype is not None else np.result_type(*(x.dtype for x in parts))
     (axis,) = axes_of(axis, parts[0].ndim)
     shapes = {(*x.shape[:axis], *x.shape[axis + 1 :]) for x in parts}
@@ -158,7 +166,7 @@ def concatenate(arrays: Sequence[Any], axis: Any = 0, out: Any = None, *, dtype:
 
 
 def pad(
-    array: Any, pad_width: Any, mode: str = "constant", constant_values: Any = 0
+    array: Any, pad_width: Any, mode: str = "constant", *, constant_values: Any = 0
 ) -> TracedArray:
     """Put a constant around the array."""
     if mode != "constant" or np.ndim(constant_values):
@@ -172,11 +180,19 @@ def pad(
 # ---- along axes
 
 
-def _sum_dtype(dtype: np.dtype) -> np.dtype:
-    """The dtype in which NumPy sums: small integers and bool widen."""
-    if dtype.kind in "biu" and dtype.itemsize < 8:
-        return np.dtype(np.uint64 if dtype.kind == "u" else np.int64)
-    return dtype
+def converted(x: Node, dtype: Any) -> Node:
+    """Return a node in `dtype`, if there is one."""
+    return x if dtype is None else t.cast(x, np.dtype(dtype))
+
+
+def truths(x: Node, dtype: Any) -> Node:
+    """Return where a node is not 0."""
+    return converted(truth(x), dtype)
+
+
+def widened(x: Node, dtype: Any) -> Node:
+    """Return what NumPy sums: small integers and bool widen."""
+    return t.cast(x, np.sum(np.empty(0, x.dtype), dtype=dtype).dtype)
 
 
 def _kept(x: Node, axes: Sequence[int], result: Node, keepdims: Any) -> TracedArray:
@@ -186,45 +202,36 @@ def _kept(x: Node, axes: Sequence[int], result: Node, keepdims: Any) -> TracedAr
     return wrap(t.reshape(result, tuple(1 if i in axes else n for i, n in enumerate(x.shape))))
 
 
-def reduction(fn: str, ufunc: np.ufunc, neutral: Any = None) -> Callable[..., Any]:
-    """Make `sum`, `prod`, `max` or `min`; `ufunc` combines two values."""
+def reduction(
+    fn: str, ufunc: np.ufunc, neutral: Any, prepare: Callable[[Node, Any], Node]
+) -> Callable[..., Any]:
+    """Make `sum`, `prod`, `max`, `min`, `all` or `any`: `fn` of the `prepare`d elements.
+
+    `ufunc` combines two values, `neutral` is what no values give, None where that is an error.
+    """
 
     def reduce(
-        a: Any, axis: Any = None, dtype: Any = None, out: Any = None, keepdims: Any = False,
+        a: Any, axis: Any = None, dtype: Any = None, *, keepdims: Any = False,
         initial: Any = None, where: Any = True,
     ) -> TracedArray:  # fmt: skip
-        x = lift(a)
-        start = None if initial is np._NoValue else initial
-        if out is not None:
-            not_traced(f"np.{fn} with out=", "assign the result")
-        if where is not True and where is not np._NoValue:
-            other = start if neutral is None else neutral
-            if other is None:
+        if isinstance(dtype, TracedArray):
+            not_traced(f"np.{fn} with out= by its position", "write out=...")
+        x = prepare(lift(a), dtype)
+        if where is not True and given(where):
+            other = initial if neutral is None else neutral
+            if not given(other):
                 not_traced(f"np.{fn} with where= and without initial=", "use np.where before")
             x = lift(np.where(where, wrap(x), np.asarray(other, x.dtype)))
         axes = axes_of(axis, len(x.shape))
-        if neutral is not None:
-            x = t.cast(x, np.dtype(dtype) if dtype is not None else _sum_dtype(x.dtype))
-        elif any(x.shape[i] == 0 for i in axes):
+        if all(x.shape[i] for i in axes):
+            found = t.reduce(fn, x, axes)
+        elif neutral is None:
             raise ValueError(f"zero-size array to reduction operation {fn} which has no identity")
-        result = _kept(x, axes, t.reduce(fn, x, axes), keepdims)
-        return result if start is None else ufunc(result, start)
-
-    return reduce
-
-
-def truths(fn: str) -> Callable[..., Any]:
-    """Make `all` ("min") or `any` ("max")."""
-
-    def reduce(a: Any, axis: Any = None, out: Any = None, keepdims: Any = False) -> TracedArray:
-        x = truth(lift(a))
-        axes = axes_of(axis, len(x.shape))
-        if any(x.shape[i] == 0 for i in axes):
-            shape = tuple(n for i, n in enumerate(x.shape) if i not in axes)
-            result = t.constant(fn == "min", np.bool_, shape)
         else:
-            result = t.reduce(fn, x, axes)
-        return _kept(x, axes, result, keepdims)
+            rest = [n for i, n in enumerate(x.shape) if i not in axes]
+            found = t.constant(neutral, x.dtype, rest)
+        result = _kept(x, axes, found, keepdims)
+        return ufunc(result, initial) if given(initial) else result
 
     return reduce
 
@@ -232,28 +239,24 @@ def truths(fn: str) -> Callable[..., Any]:
 def arg_reduction(fn: str) -> Callable[..., Any]:
     """Make `argmax` or `argmin`."""
 
-    def search(a: Any, axis: Any = None, out: Any = None, *, keepdims: Any = False) -> TracedArray:
-        x = lift(a)
-        axes = axes_of(axis, len(x.shape))
-        flat = x if axis is not None else t.reshape(x, (x.size,))
-        along = axes[0] if axis is not None else 0
-        if flat.shape[along] == 0:
+    def search(a: Any, axis: Any = None, *, keepdims: Any = False) -> TracedArray:
+        x, place = along(a, axis)
+        if x.shape[place] == 0:
             raise ValueError(f"attempt to get {fn} of an empty sequence")
-        return _kept(x, axes, t.make(ArgReduce(fn, along), flat), keepdims)
+        whole = lift(a)
+        found = t.make(ArgReduce(fn, place), x.node)
+        return _kept(whole, axes_of(axis, len(whole.shape)), found, keepdims)
 
     return search
 
 
-def cumsum(a: Any, axis: Any = None, dtype: Any = None, out: Any = None) -> TracedArray:
+def cumsum(a: Any, axis: Any = None, dtype: Any = None) -> TracedArray:
     """Running sum."""
-    x = lift(a)
-    if axis is None:
-        x, axis = t.reshape(x, (x.size,)), 0
-    x = t.cast(x, np.dtype(dtype) if dtype is not None else _sum_dtype(x.dtype))
-    return wrap(t.make(Cumulative("sum", *axes_of(axis, len(x.shape))), x))
+    x, place = along(a, axis)
+    return wrap(t.make(Cumulative("sum", place), widened(x.node, dtype)))
 
 
-def matmul(a: Any, b: Any, out: Any = None) -> TracedArray:
+def matmul(a: Any, b: Any) -> TracedArray:
     """Multiply matrices; leading axes broadcast, vectors are rows or columns."""
     dtype = result_type(a, b)
     # of bools: or of ands

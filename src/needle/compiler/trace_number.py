@@ -9,20 +9,22 @@ from __future__ import annotations
 
 import math
 import operator
+import sys
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from needle.compiler.graph import Node
-from needle.compiler.trace import Namespace
-from needle.compiler.trace_record import Calculation, Guard, Literal, Recorder, not_traced
+from needle.compiler.trace import Traced
+from needle.compiler.trace_record import Calculation, Guard, Literal, Recorder, is_needles
 from needle.errors import TraceError
 
 _PLAIN = (int, float, np.number, np.bool_)
+_ATTRIBUTES = {name for kind in (int, float) for name in dir(kind) if not name.startswith("_")}
 
 
-class TracedNumber:
+class TracedNumber(Traced):
     """A number with today's `value`, and the way to compute it at each call."""
 
     __slots__ = ("_recorder", "position", "value")
@@ -35,6 +37,23 @@ class TracedNumber:
         recorder.samples[self.position] = value
 
     @property
+    def __class__(self) -> Any:
+        """What the user's `isinstance` sees: the number's own type."""
+        frame = sys._getframe(1)
+        while frame.f_back is not None and frame.f_code.co_filename.startswith("<frozen"):
+            frame = frame.f_back  # abc, which asks for numbers.Number
+        return TracedNumber if is_needles(frame.f_code) else type(self.value)
+
+    @__class__.setter
+    def __class__(self, kind: Any) -> None:
+        raise TypeError("the class of a number cannot be changed")
+
+    def __getattr__(self, name: str) -> Any:
+        if name in _ATTRIBUTES:  # such as is_integer()
+            return getattr(self.fix(f".{name}"), name)
+        raise AttributeError(f"a traced number has no attribute `{name}`")
+
+    @property
     def weak(self) -> Any:
         """What decides about promotion: int, float, or a NumPy number's dtype."""
         return self.value.dtype if isinstance(self.value, np.generic) else type(self.value)
@@ -42,9 +61,6 @@ class TracedNumber:
     def node(self) -> Node:
         """Return the number as a 0-d input of the graph."""
         return self._recorder.number(self.position, self.value)
-
-    def __array_namespace__(self, api_version: str | None = None) -> Any:
-        return Namespace(self._recorder)
 
     def astype(self, dtype: Any) -> Any:
         """Return the number as a traced array of a dtype."""
@@ -58,8 +74,7 @@ class TracedNumber:
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
         if func.__name__ in ("clip", "round", "around") and all(isinstance(x, _ALL) for x in args):
             return calculate(func, *args)
-        function = self._recorder.functions.get(func.__name__)
-        return function(*args, **kwargs) if function else not_traced(f"np.{func.__name__}")
+        return super().__array_function__(func, types, args, kwargs)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.asarray(self.fix("np.asarray"), dtype=dtype)
@@ -144,11 +159,25 @@ def _fixed(function: Callable[..., Any], what: str) -> Callable[..., Any]:
     return lambda self, *args: function(self.fix(what), *args)
 
 
-for _name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow"):
+def _both(self: TracedNumber, other: Any) -> Any:
+    return self // other, self % other
+
+
+def _both_reflected(self: TracedNumber, other: Any) -> Any:
+    return other // self, other % self
+
+
+for _name in (
+    "add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "and", "or", "xor", "lshift",
+    "rshift",
+):  # fmt: skip
+    _operator = getattr(operator, f"__{_name}__")
+    setattr(TracedNumber, f"__{_name}__", _calculated(_operator))
+    setattr(TracedNumber, f"__r{_name}__", _calculated(_operator, reflected=True))
+for _name in ("neg", "pos", "abs", "invert"):
     setattr(TracedNumber, f"__{_name}__", _calculated(getattr(operator, _name)))
-    setattr(TracedNumber, f"__r{_name}__", _calculated(getattr(operator, _name), reflected=True))
-for _name in ("neg", "pos", "abs"):
-    setattr(TracedNumber, f"__{_name}__", _calculated(getattr(operator, _name)))
+for _name, _method in (("divmod", _both), ("rdivmod", _both_reflected)):
+    setattr(TracedNumber, f"__{_name}__", _method)
 for _name in ("lt", "le", "gt", "ge", "eq", "ne"):
     setattr(TracedNumber, f"__{_name}__", _compared(_name))
 for _name, _function, _what in (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import string
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from needle.compiler.trace_operand import as_traced, result_type
 from needle.compiler.trace_record import not_traced
 
 
-def dot(a: Any, b: Any, out: Any = None) -> Any:
+def dot(a: Any, b: Any) -> Any:
     """NumPy's dot: the last axis of a with the second to last of b."""
     x, y = as_traced(a), as_traced(b)
     if not x.ndim or not y.ndim:
@@ -34,16 +35,13 @@ def tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
         left, right = list(range(x.ndim - axes, x.ndim)), list(range(axes))
     else:
         left, right = ([p] if isinstance(p, int) else list(p) for p in axes)
-    left, right = [i % x.ndim for i in left], [i % y.ndim for i in right]
     if [x.shape[i] for i in left] != [y.shape[i] for i in right]:
         raise ValueError(f"tensordot: axes {axes} of shapes {x.shape} and {y.shape} do not fit")
-    free_x = [i for i in range(x.ndim) if i not in left]
-    free_y = [i for i in range(y.ndim) if i not in right]
-    terms = math.prod(x.shape[i] for i in left)
-    shape = (*(x.shape[i] for i in free_x), *(y.shape[i] for i in free_y))
-    rows = x.transpose((*free_x, *left)).reshape(math.prod(x.shape[i] for i in free_x), terms)
-    columns = y.transpose((*right, *free_y)).reshape(terms, math.prod(y.shape[i] for i in free_y))
-    return (rows @ columns).reshape(shape)
+    names = sorted(string.ascii_letters)
+    first, second = names[: x.ndim], names[x.ndim : x.ndim + y.ndim]
+    for i, j in zip(left, right, strict=True):
+        second[j] = first[i]
+    return einsum(f"{''.join(first)},{''.join(second)}", x, y)  # what is free, in order
 
 
 def einsum(subscripts: str, *operands: Any, **options: Any) -> Any:
@@ -104,6 +102,6 @@ def vdot(a: Any, b: Any) -> Any:
     return np.ravel(as_traced(a)) @ np.ravel(as_traced(b))
 
 
-def outer(a: Any, b: Any, out: Any = None) -> Any:
+def outer(a: Any, b: Any) -> Any:
     """All products of two arrays' elements."""
     return as_traced(a).reshape((-1, 1)) * np.ravel(as_traced(b))

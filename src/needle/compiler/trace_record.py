@@ -155,15 +155,15 @@ class NumberOrigin:
     position: int
 
 
-_known: dict[CodeType, bool] = {}
+_known: dict[str, bool] = {}  # by file, as the hash of a string is kept
 
 
 def is_needles(code: CodeType) -> bool:
     """Whether code is needle's own, or generated without a file."""
-    known = _known.get(code)
+    name = code.co_filename
+    known = _known.get(name)
     if known is None:
-        name = code.co_filename
-        known = _known[code] = name.startswith((_ROOT, "<frozen", "<__array_function__"))
+        known = _known[name] = name.startswith((_ROOT, "<frozen", "<__array_function__"))
     return known
 
 
