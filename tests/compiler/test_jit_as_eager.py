@@ -1,6 +1,7 @@
 """Programs that once gave another result than the eager run: now the same, or an error."""
 
 import copy
+import numbers
 import pickle
 from collections import OrderedDict
 
@@ -400,3 +401,38 @@ def test_guards_hold_for_what_is_not_a_number(jit):
     assert count(compiled) == 2
     table[0] = np.nan
     assert compiled(x, np.nan).tolist() == [9]
+
+
+def test_a_number_is_of_its_own_kind_to_the_users_code(jit):
+    opt = ndl.optim.Adam([nn.Parameter(init.ones(2))], lr=0.5)
+
+    def kinds(x):
+        found = isinstance(x, float), isinstance(x, int), isinstance(x, numbers.Number)
+        return [*found, isinstance(x, numbers.Integral), isinstance(x, ndl.Tensor), np.isscalar(x)]
+
+    def f(x, s):
+        return x * (s if isinstance(s, float) else s(3)), [kinds(n) for n in (s, opt.lr, opt.t)]
+
+    compiled, one = jit(f), ndl.Tensor([1.0])
+    for s in (0.5, 0.25):
+        assert compiled(one, s)[0].item() == s
+        assert compiled(one, s)[1] == f(one, s)[1]
+    assert count(compiled) == 1
+
+
+def test_operators_and_methods_of_numbers(jit):
+    opt = ndl.optim.Adam([nn.Parameter(init.ones(2))], lr=0.5)
+
+    def f(x):
+        t = opt.t
+        bits = (t & 3, 6 & t, t | 8, 8 | t, t ^ 1, 1 ^ t, t << 2, 2 << t, t >> 1, 64 >> t, ~t)
+        return [x * n for n in (*bits, *divmod(t, 3), *divmod(7, t), t.bit_length())]
+
+    compiled, one = jit(f), ndl.Tensor([1.0])
+    for t in (1, 2, 5):
+        opt.t = t
+        assert [y.item() for y in compiled(one)] == [y.item() for y in f(one)]
+    assert count(compiled) == 3  # bit_length() fixes the number
+    assert jit(lambda x: x * opt.lr.is_integer())(one).item() == 0
+    with pytest.raises(AttributeError, match="a traced number has no attribute `rate`"):
+        jit(lambda x: x * opt.lr.rate)(one)
