@@ -16,15 +16,15 @@ from typing import Any
 import numpy as np
 
 from needle.compiler.graph import Node
-from needle.compiler.trace import Namespace
-from needle.compiler.trace_record import Calculation, Guard, Literal, Recorder, is_needles, not_traced
+from needle.compiler.trace import Traced
+from needle.compiler.trace_record import Calculation, Guard, Literal, Recorder, is_needles
 from needle.errors import TraceError
 
 _PLAIN = (int, float, np.number, np.bool_)
 _ATTRIBUTES = {name for kind in (int, float) for name in dir(kind) if not name.startswith("_")}
 
 
-class TracedNumber:
+class TracedNumber(Traced):
     """A number with today's `value`, and the way to compute it at each call."""
 
     __slots__ = ("_recorder", "position", "value")
@@ -62,9 +62,6 @@ class TracedNumber:
         """Return the number as a 0-d input of the graph."""
         return self._recorder.number(self.position, self.value)
 
-    def __array_namespace__(self, api_version: str | None = None) -> Any:
-        return Namespace(self._recorder)
-
     def astype(self, dtype: Any) -> Any:
         """Return the number as a traced array of a dtype."""
         return self._recorder.functions["astype"](self, dtype)
@@ -77,8 +74,7 @@ class TracedNumber:
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
         if func.__name__ in ("clip", "round", "around") and all(isinstance(x, _ALL) for x in args):
             return calculate(func, *args)
-        function = self._recorder.functions.get(func.__name__)
-        return function(*args, **kwargs) if function else not_traced(f"np.{func.__name__}")
+        return super().__array_function__(func, types, args, kwargs)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.asarray(self.fix("np.asarray"), dtype=dtype)
