@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from needle import ops
-from needle.ops.convolution import ConvWeight
+from needle.ops.convolution import ConvInput, ConvWeight
 from tests.ops.sample import SPECIAL, apart, fixed, large, normal
 
 CONVOLUTIONS = [  # case, images, kernel, arguments of conv
@@ -29,12 +29,16 @@ CONVOLUTIONS = [  # case, images, kernel, arguments of conv
 ]  # fmt: skip
 
 
-def _conv_weight(a: Any, out_grad: Any, **settings: Any) -> Any:
-    return ConvWeight((3, 2), settings["stride"], settings["padding"])(a, out_grad)
+def _conv_weight(a: Any, out_grad: Any, shape: Any, **settings: Any) -> Any:
+    return ConvWeight(shape, settings["stride"], settings["padding"])(a, out_grad)
+
+
+def _conv_input(out_grad: Any, b: Any, shape: Any, **settings: Any) -> Any:
+    return ConvInput(shape, settings["stride"], settings["padding"])(out_grad, b)
 
 
 def convolutions(add: Callable[..., None]) -> None:
-    """Register convolution and its gradient by the weight."""
+    """Register convolution and its gradients."""
     for case, images, kernel, kwargs in CONVOLUTIONS:
         add("conv", case, ops.conv, normal(*images), normal(*kernel), kwargs=kwargs)
     add("conv", "large", ops.conv, large(1, 3, 3, 2), large(3, 3, 2, 1), large=True)
@@ -44,8 +48,11 @@ def convolutions(add: Callable[..., None]) -> None:
         ("stride_one", (2, 4, 3, 2), (2, 4, 4, 2), 1, 1), ("stride", (1, 5, 6, 2), (1, 2, 3, 1),
         2, 0),
     ]:  # fmt: skip
-        kwargs = {"stride": stride, "padding": (padding, 1) if padding else 0}
-        add("conv_weight", case, _conv_weight, normal(*images), normal(*grads), kwargs=kwargs)
+        kwargs: Any = {"stride": stride, "padding": (padding, 1) if padding else 0}
+        kernel = 3, 2, images[3], grads[3]
+        a, b, g = normal(*images), normal(*kernel), normal(*grads)
+        add("conv_weight", case, _conv_weight, a, g, kwargs={"shape": kernel, **kwargs})
+        add("conv_input", case, _conv_input, g, b, kwargs={"shape": images, **kwargs})
 
 
 def spread(add: Callable[..., None]) -> None:

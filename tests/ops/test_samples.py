@@ -178,7 +178,7 @@ def test_every_op_is_exported_with_its_class():
         name for name, cls in public_classes().items() if issubclass(cls, TensorOp | TensorTupleOp)
     }
     assert classes - set(ops.__all__) == {  # gradients only
-        "ConvWeight", "NormalizeGradient", "SetItem",
+        "ConvInput", "ConvWeight", "NormalizeGradient", "SetItem",
     }  # fmt: skip
 
 

@@ -27,11 +27,23 @@ def conv(a: torch.Tensor, b: torch.Tensor, bias: Any = None, **kwargs: Any) -> t
     return F.conv2d(a, b.permute(3, 2, 0, 1).contiguous(), bias, **{"padding": 1, **kwargs})
 
 
-def conv_weight(a: torch.Tensor, g: torch.Tensor, stride: int, padding: Any) -> torch.Tensor:
-    """The gradient of conv by a weight (3, 2, C, C_out), as PyTorch finds it."""
-    b = torch.zeros(3, 2, a.shape[3], g.shape[3], dtype=a.dtype, requires_grad=True)
+def conv_weight(
+    a: torch.Tensor, g: torch.Tensor, shape: tuple[int, ...], stride: int, padding: Any
+) -> torch.Tensor:
+    """The gradient of conv by a weight of a shape, as PyTorch finds it."""
+    b = torch.zeros(shape, dtype=a.dtype, requires_grad=True)
     out = images(conv)(a, b, stride=stride, padding=padding)
     (grad,) = torch.autograd.grad(out, b, g, create_graph=True)
+    return grad
+
+
+def conv_input(
+    g: torch.Tensor, b: torch.Tensor, shape: tuple[int, ...], stride: int, padding: Any
+) -> torch.Tensor:
+    """The gradient of conv by images of a shape, as PyTorch finds it."""
+    a = torch.zeros(shape, dtype=g.dtype, requires_grad=True)
+    out = images(conv)(a, b, stride=stride, padding=padding)
+    (grad,) = torch.autograd.grad(out, a, g, create_graph=True)
     return grad
 
 
@@ -91,7 +103,8 @@ def adaptive_avg_pool(a: torch.Tensor, size: Any = 1) -> torch.Tensor:
 
 
 FUNCTIONS: dict[str, Function] = {
-    "conv": images(conv), "conv_weight": conv_weight, "pad": pad, "dilate": dilate,
+    "conv": images(conv), "conv_weight": conv_weight, "conv_input": conv_input, "pad": pad,
+    "dilate": dilate,
     "undilate": lambda a, axes, dilation: a[places(a, axes, dilation)] * 1,
     "windows": windows, "fold": fold, "max_pool": images(max_pool), "avg_pool": images(avg_pool),
     "adaptive_avg_pool": images(adaptive_avg_pool),

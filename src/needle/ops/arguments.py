@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from operator import index
 from typing import Any
 
@@ -94,6 +94,12 @@ def shape_of(op: str, a: Any) -> tuple[int, ...]:
 def kept_shape(shape: Sequence[int], axes: Sequence[int]) -> tuple[int, ...]:
     """Return `shape` with 1 at the reduced axes."""
     return tuple(1 if i in axes else n for i, n in enumerate(shape))
+
+
+def wanted(node: Any, *gradients: Callable[[], Any]) -> tuple[Any, ...]:
+    """Return the gradient of each input, computed only where the input requires one."""
+    pairs = zip(gradients, node.inputs, strict=True)
+    return tuple(compute() if x.requires_grad else None for compute, x in pairs)
 
 
 def as_shape(op: str, shape: Any) -> tuple[int, ...]:

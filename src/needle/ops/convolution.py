@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from needle.autograd.tensor import Tensor, TensorOp
+from needle.backend import extensions
 from needle.errors import ArgumentError, ShapeError
-from needle.ops.arguments import per_axis, shape_of
-from needle.ops.movement import flip, permute, transpose
-from needle.ops.padding import Pad, dilate, pad
+from needle.ops.arguments import per_axis, shape_of, wanted
+from needle.ops.movement import permute
+from needle.ops.padding import Dilate, Pad
 from needle.ops.window import Windows
 
 # Bytes of window rows that eager makes at once. They stay in the cache: 7 instead of 38 ms for
@@ -30,6 +31,11 @@ class Conv(TensorOp):
         self.steps = per_axis(self.name, "stride", stride, 2)
         self.widths = per_axis(self.name, "padding", padding, 2, 0)
         self.dilation = per_axis(self.name, "dilation", dilation, 2)
+
+    @property
+    def settings(self) -> tuple[Any, ...]:
+        """The arguments of an op with the same windows."""
+        return self.steps, self.widths, self.dilation
 
     def compute(self, a: Any, b: Any) -> Any:
         self._check(a, b)
@@ -74,29 +80,68 @@ class Conv(TensorOp):
 
     def gradient(self, out_grad: Tensor, node: Tensor) -> tuple[Tensor | None, ...]:
         a, b = node.inputs
-        grad_a = grad_b = None
-        if a.requires_grad:
-            grad_a = self.input_gradient(out_grad, b, a.shape)
-        if b.requires_grad:
-            grad_b = ConvWeight(b.shape[:2], self.steps, self.widths, self.dilation)(a, out_grad)
-        return grad_a, grad_b
+        return wanted(
+            node,
+            lambda: ConvInput(a.shape, *self.settings)(out_grad, b),
+            lambda: ConvWeight(b.shape, *self.settings)(a, out_grad),
+        )
 
-    def input_gradient(self, out_grad: Tensor, b: Tensor, shape: tuple[int, ...]) -> Tensor:
-        """Convolve the gradient, spread out by the stride, with the kernel turned around."""
-        turned = transpose(flip(b, (0, 1)), (2, 3))
-        kernel = b.shape[:2]
+
+class ConvInput(Conv):
+    """The gradient of `conv` by its images: the gradient times the weight, added where it was read.
+
+    Convolution, this and `ConvWeight` are linear in both inputs, and the gradients of each other.
+    """
+
+    name = "conv_input"
+
+    def __init__(self, shape: tuple[int, ...], *settings: Any) -> None:
+        super().__init__(*settings)
+        self.shape = shape
+
+    def compute(self, g: Any, b: Any) -> Any:
+        kernel, xp = b.shape[:2], g.__array_namespace__()
+        if isinstance(g, np.ndarray) and max(self.steps) > 1:
+            return self._added(g, b)
+        turned = xp.permute_dims(xp.flip(b, axis=(0, 1)), (0, 1, 3, 2))
         if kernel == (1, 1):  # the same result, at 1 / stride^2 of the work
-            return self._spread(Conv()(out_grad, turned), kernel, shape)
-        return Conv(1, 0, self.dilation)(self._spread(out_grad, kernel, shape), turned)
+            return self._spread(Conv().compute(g, turned), kernel)
+        return Conv(1, 0, self.dilation).compute(self._spread(g, kernel), turned)
 
-    def _spread(self, x: Tensor, kernel: tuple[int, ...], shape: tuple[int, ...]) -> Tensor:
+    def _added(self, g: Any, b: Any) -> Any:
+        """Make the windows' gradients and add them up: no zeros between, as `_spread` has them."""
+        (*kernel, channels, filters), (low, side) = b.shape, self.widths
+        weight = b.reshape((math.prod(b.shape[:3]), filters)).T
+        _, rows, columns, _ = self.shape
+        result = np.empty(self.shape, np.result_type(g, b))
+        step = max(1, _BLOCK // max(1, math.prod(g.shape[1:3]) * weight[0].nbytes))
+        for i in range(0, len(g), step):
+            part = g[i : i + step]
+            windows = (part.reshape((-1, filters)) @ weight).reshape(
+                (*part.shape[:3], *b.shape[:3])
+            )
+            shape = len(part), rows + 2 * low, columns + 2 * side, channels
+            windows = windows.transpose((0, 1, 2, 5, 3, 4))
+            whole = extensions.fold(windows, shape, (1, 2), kernel, self.steps, self.dilation)
+            result[i : i + step] = whole[:, low : low + rows, side : side + columns]
+        return result
+
+    def _spread(self, x: Any, kernel: tuple[int, ...]) -> Any:
         """Put zeros between and around, so that a kernel's windows give images of `shape`."""
         widths = [(0, 0)]
         for i, (step, width) in enumerate(zip(self.steps, self.widths, strict=True)):
-            x = dilate(x, i + 1, step - 1) if step > 1 else x
+            x = Dilate(i + 1, step - 1).compute(x) if step > 1 else x
             reach = (kernel[i] - 1) * self.dilation[i]
-            widths.append((reach - width, shape[i + 1] + width - x.shape[i + 1]))
-        return pad(x, [*widths, (0, 0)]) if any(map(any, widths)) else x
+            widths.append((reach - width, self.shape[i + 1] + width - x.shape[i + 1]))
+        return Pad([*widths, (0, 0)]).compute(x)
+
+    def gradient(self, out_grad: Tensor, node: Tensor) -> tuple[Tensor | None, ...]:
+        g, b = node.inputs
+        return wanted(
+            node,
+            lambda: Conv(*self.settings)(out_grad, b),
+            lambda: ConvWeight(b.shape, *self.settings)(out_grad, g),
+        )
 
 
 class ConvWeight(Conv):
@@ -104,25 +149,25 @@ class ConvWeight(Conv):
 
     name = "conv_weight"
 
-    def __init__(self, kernel: Any, *settings: Any) -> None:
+    def __init__(self, shape: tuple[int, ...], *settings: Any) -> None:
         super().__init__(*settings)
-        self.kernel = per_axis(self.name, "kernel", kernel, 2)
+        self.shape = shape
 
-    def compute(self, a: Any, out_grad: Any) -> Any:
+    def compute(self, a: Any, g: Any) -> Any:
         total: Any = 0
-        for images, rows, places in self.rows(a, self.kernel):
-            part = out_grad if places[0] == out_grad.shape[0] else out_grad[images]
+        for images, rows, places in self.rows(a, self.shape[:2]):
+            part = g if places[0] == g.shape[0] else g[images]
             columns = part.reshape((math.prod(places), part.shape[3]))
             total = total + rows.__array_namespace__().matrix_transpose(rows) @ columns
-        return total.reshape((*self.kernel, a.shape[3], out_grad.shape[3]))
+        return total.reshape(self.shape)
 
     def gradient(self, out_grad: Tensor, node: Tensor) -> tuple[Tensor | None, ...]:
-        a, b = node.inputs
-        grad_a = self.input_gradient(b, out_grad, a.shape) if a.requires_grad else None
-        grad_b = None
-        if b.requires_grad:
-            grad_b = Conv(self.steps, self.widths, self.dilation)(a, out_grad)
-        return grad_a, grad_b
+        a, g = node.inputs
+        return wanted(
+            node,
+            lambda: ConvInput(a.shape, *self.settings)(g, out_grad),
+            lambda: Conv(*self.settings)(a, out_grad),
+        )
 
 
 def conv(

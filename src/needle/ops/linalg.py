@@ -7,7 +7,7 @@ from typing import Any
 
 from needle.autograd.tensor import Tensor, TensorOp
 from needle.errors import ShapeError
-from needle.ops.arguments import shape_of
+from needle.ops.arguments import shape_of, wanted
 from needle.ops.movement import reshape, squeeze, sum_to, transpose, unsqueeze
 
 
@@ -29,12 +29,11 @@ class MatMul(TensorOp):
 
     def gradient(self, out_grad: Tensor, node: Tensor) -> tuple[Tensor | None, ...]:
         a, b = node.inputs
-        grad_a = grad_b = None
-        if a.requires_grad:
-            grad_a = sum_to(out_grad @ transpose(b), a.shape)
-        if b.requires_grad:
-            grad_b = sum_to(transpose(_joined(a, b)) @ _joined(out_grad, b), b.shape)
-        return grad_a, grad_b
+        return wanted(
+            node,
+            lambda: sum_to(out_grad @ transpose(b), a.shape),
+            lambda: sum_to(transpose(_joined(a, b)) @ _joined(out_grad, b), b.shape),
+        )
 
 
 def _joined(x: Tensor, b: Tensor) -> Tensor:
