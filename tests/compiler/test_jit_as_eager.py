@@ -3,6 +3,7 @@
 import copy
 import numbers
 import pickle
+import sys
 from collections import OrderedDict
 
 import numpy as np
@@ -436,3 +437,69 @@ def test_operators_and_methods_of_numbers(jit):
     assert jit(lambda x: x * opt.lr.is_integer())(one).item() == 0
     with pytest.raises(AttributeError, match="a traced number has no attribute `rate`"):
         jit(lambda x: x * opt.lr.rate)(one)
+
+
+# ---- what the user's functions name, wherever they stand
+
+FACTOR = 2.0
+
+
+class Helper:
+    def loss(self, x):
+        return self.scaled(x)
+
+    def scaled(self, x):
+        return x * FACTOR
+
+    @staticmethod
+    def static(x):
+        return x * FACTOR
+
+
+class Scaled(ndl.ops.TensorOp):
+    def compute(self, a):
+        return a * FACTOR
+
+
+helper, scaled = Helper(), Scaled()
+
+
+def imported(x):
+    import tests.compiler.test_jit_as_eager as module
+
+    return module.helper.loss(x)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: helper.loss(x),
+        lambda x: Helper.static(x),
+        lambda x: Helper().loss(x),
+        lambda x: Scaled()(x),
+        lambda x: scaled(x),
+        lambda x: module.helper.loss(x) + module.FACTOR * 0,
+        lambda x: module.FACTOR * x,
+        imported,
+    ],
+)
+def test_globals_are_guarded_wherever_the_users_code_names_them(jit, function, monkeypatch):
+    f, one = jit(function), ndl.Tensor([1.0])
+    for factor in (2.0, 5.0, 2.0):
+        monkeypatch.setattr(module, "FACTOR", factor)
+        assert f(one).item() == factor
+    assert count(f) == 2
+
+
+def test_defaults_of_functions_are_guarded(jit):
+    """The idiom for closures in loops: every lambda has the same code."""
+    model = nn.Module()
+    f, one = jit(lambda x: model.act(x)), ndl.Tensor([1.0])
+    acts = [lambda x, k=k: x * k for k in (2.0, 3.0)]
+    acts += [lambda x, *, k=k: x * k for k in (4.0, 5.0)]
+    for k, act in enumerate(acts):
+        model.act = act
+        assert f(one).item() == k + 2
+
+
+module = sys.modules[__name__]

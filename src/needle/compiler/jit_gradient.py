@@ -15,7 +15,7 @@ from needle.autograd.mode import mode
 from needle.autograd.tensor import Tensor, TensorOp
 from needle.backend import random
 from needle.compiler import signature
-from needle.compiler.jit_check import HostStream, PhiloxStream, Snapshot
+from needle.compiler.jit_again import HostStream, PhiloxStream, Snapshot
 from needle.compiler.jit_origins import Draw, Key, Owner
 from needle.compiler.state import State
 from needle.errors import GradientError

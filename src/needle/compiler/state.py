@@ -11,11 +11,12 @@ from __future__ import annotations
 import dis
 import functools
 import operator
+import sys
 import sysconfig
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import CodeType, FunctionType, MethodType
+from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -146,17 +147,32 @@ class _Walk:
         self.parts: list[Any] = []
         self.names: set[tuple[int, str]] = set()  # of globals, by namespace
         self.queue: list[tuple[Holder, int]] = []
+        self.words: set[str] = set()  # names of attributes in the code that was met
+        self.kinds: dict[type, bool] = {}  # of objects not looked into; whether all methods count
 
     def finish(self) -> State:
         """Walk what was queued until nothing new is found."""
-        for holder, number in self.queue:  # which grows meanwhile
-            entries = [
-                (self._key(key), self._entry(holder, number, key, value))
-                for key, value in holder.items()
-            ]
-            self.parts.append((number, tuple(entries)))
+        done = 0
+        while done < len(self.queue) or self._found_methods():
+            for holder, number in self.queue[done:]:
+                entries = [
+                    (self._key(key), self._entry(holder, number, key, value))
+                    for key, value in holder.items()
+                ]
+                self.parts.append((number, tuple(entries)))
+                done += 1
         self.state.fingerprint = tuple(self.parts)
         return self.state
+
+    def _found_methods(self) -> bool:
+        """Look at methods of objects not looked into that the code may call; say if any is new."""
+        before = len(self.seen)
+        for kind, every in [*self.kinds.items()]:
+            for function in _methods(kind, also=every):
+                name = function.__name__
+                if every or name in self.words or name.startswith("__"):
+                    self.visit(function, f"{kind.__name__}.{name}")
+        return len(self.seen) > before
 
     def _key(self, key: Any) -> Any:
         return ("tensor", self._tensor(key, "key")) if isinstance(key, Tensor) else key
@@ -221,8 +237,8 @@ class _Walk:
             return (type(value), self._add(Holder(Members(value), label, "item")))
         if isinstance(value, FunctionType):
             if root or value.__closure__ or is_user_code(value.__code__):
-                self._function(value, label)
                 self.state.others.append((label, value))
+                return ("function", value.__code__, self._function(value, label))
             return ("function", value.__code__)
         if isinstance(value, MethodType):
             owner = label.rpartition(".")[0] or "self"
@@ -246,6 +262,10 @@ class _Walk:
             holders = [Holder(x, label, "attribute", lifted=lifted) for x in attributes(value)]
             return (kind, *map(self._add, holders))
         self.state.others.append((label, value))
+        if isinstance(value, type) or any(x.__module__.startswith("needle.") for x in kind.__mro__):
+            self.kinds[value if isinstance(value, type) else kind] = True
+        else:
+            self.kinds.setdefault(kind, False)
         return ("object", id(value))
 
     def _class(self, kind: type) -> None:
@@ -256,18 +276,37 @@ class _Walk:
             if any(True for _ in space.items()):
                 self._add(Holder(space, kind.__name__, "attribute"))
 
-    def _function(self, function: FunctionType, label: str) -> None:
+    def _function(self, function: FunctionType, label: str) -> Any:
         code = function.__code__
+        words = attribute_names(code)
+        self.words |= words
         if function.__closure__:
             cells = Cells(code.co_freevars, function.__closure__)
             self._add(Holder(cells, label, "name"))
-        for default in (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()):
-            self.visit(default, f"default of {label}")
         space = function.__globals__
         for name in global_names(code):
-            if name in space and (id(space), name) not in self.names:
-                self.names.add((id(space), name))
-                self._add(Holder(space, "", "name", (name,)))
+            self._named(space, name, words, Holder(space, "", "name", (name,)))
+        for name in sorted(words & sys.modules.keys()):  # import statements in the function
+            self._module(sys.modules[name], words)
+        defaults = (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values())
+        return tuple([self.visit(x, f"default of {label}") for x in defaults])
+
+    def _named(self, space: dict[str, Any], name: str, words: set[str], holder: Holder) -> None:
+        """Look at a name of a namespace; where it is a module, at those of its names in `words`."""
+        if name in space and (id(space), name) not in self.names:
+            self.names.add((id(space), name))
+            self._add(holder)
+        self._module(space.get(name), words)
+
+    def _module(self, value: Any, words: set[str]) -> None:
+        file = getattr(value, "__file__", None) if isinstance(value, ModuleType) else None
+        if file is None or not is_user_file(file):
+            return
+        space = vars(value)
+        for name in sorted(words & space.keys()):
+            if (id(space), name) not in self.names:
+                holder = Holder(space, value.__name__, "attribute", (name,))
+                self._named(space, name, words, holder)
 
 
 def _exact(value: Any) -> Any:
@@ -291,11 +330,16 @@ def style(value: Any) -> str:
     return "plain" if hasattr(kind, "parameters") and "training" in slots else ""
 
 
-def _methods(kind: type, bases: tuple[type, ...] = ()) -> Iterator[FunctionType]:
-    """Yield the functions of the user's classes that a class, or one of its bases, is made of."""
+def _methods(
+    kind: type, bases: tuple[type, ...] = (), also: bool = False
+) -> Iterator[FunctionType]:
+    """Yield the functions of the user's classes that a class, or one of its bases, is made of.
+
+    `also`: `__init__` too, which has not run yet.
+    """
     for base in bases or kind.__mro__:
         for name, function in vars(base).items():
-            if name == "__init__":  # it ran before
+            if name == "__init__" and not also:
                 continue
             function = getattr(function, "__func__", getattr(function, "fget", function))
             if isinstance(function, FunctionType) and is_user_code(function.__code__):
@@ -312,6 +356,13 @@ def is_user_file(name: str) -> bool:
     """Whether a file is the user's own."""
     installed = "site-packages" in name or "dist-packages" in name
     return not (installed or name.startswith((*_LIBRARIES, _NEEDLE, "<frozen")))
+
+
+@functools.cache
+def attribute_names(code: CodeType) -> set[str]:
+    """Return the names that code, and the functions defined in it, use: attributes and others."""
+    names = {*code.co_names}
+    return names.union(*[attribute_names(x) for x in code.co_consts if isinstance(x, CodeType)])
 
 
 @functools.cache
