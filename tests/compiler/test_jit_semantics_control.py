@@ -11,6 +11,8 @@ import pytest
 import needle as ndl
 from needle import init, nn, optim, settings
 from needle.compiler import pool as pools
+from needle.compiler import simplify
+from needle.compiler.graph import Build, Graph
 from needle.compiler.memory import address, aligned
 from needle.errors import CheckError, TraceError
 from tests.compiler.compiled import count
@@ -299,6 +301,72 @@ def test_check_2_holds_where_adam_scales_up_rounding_noise():
 
     with settings.override(check=2):
         step(data)
+
+
+def at_a_kink():
+    """A step whose ReLUs get what rounding leaves of the eager run's sums."""
+    state = np.random.RandomState(0)
+    data = state.randn(64, 300).astype("float32")
+    weight = nn.Parameter(ndl.Tensor(state.randn(1, 300).astype("float32")))
+    sums = (ndl.Tensor(data) * weight.data).sum(1).detach()
+
+    class Clock:
+        time = 1.0
+
+    def step(x):
+        weight.grad = None
+        out = ndl.ops.relu((x * weight).sum(1) - sums)
+        (out * Clock.time).sum().backward()
+
+    return step, data, weight, Clock
+
+
+def test_check_2_holds_where_rounding_decides_a_relu():
+    step, data, weight, clock = at_a_kink()
+    step(ndl.Tensor(data))
+    eager = weight.grad.numpy()
+    compiled = ndl.jit(step)
+    with settings.override(check=2):
+        compiled(ndl.Tensor(data))
+        assert np.abs(weight.grad.numpy() - eager).max() > 0.1  # they do go other ways
+        clock.time = 2.0
+        with pytest.raises(CheckError, match=r"weight\.grad differs .*tracing froze"):
+            compiled(ndl.Tensor(data))
+
+
+def test_check_2_says_when_the_function_does_not_run_in_float64():
+    step, data, *_ = at_a_kink()
+
+    def picky(x):
+        if x.dtype != "float32":
+            raise ValueError("only float32")
+        step(x)
+
+    with settings.override(check=2), pytest.raises(CheckError, match=r"or rounding .*only float32"):
+        ndl.jit(picky)(ndl.Tensor(data))
+
+
+def test_check_2_finds_a_pass_that_changes_the_program(monkeypatch):
+    def wrong(graph):
+        build = Build()
+        return Graph(graph.inputs, tuple(build.unary("neg", x) for x in graph.outputs))
+
+    monkeypatch.setattr(simplify, "simplify", wrong)
+    with (
+        settings.override(check=2, cache="0"),
+        pytest.raises(CheckError, match=r"result differs .* by 2: the compiler changed"),
+    ):
+        ndl.jit(lambda x: x * 1.0)(ndl.Tensor([1.0]))
+
+
+def test_check_2_finds_a_result_in_the_wrong_place(monkeypatch):
+    f = ndl.jit(lambda x: x * 2)
+    x = ndl.Tensor([1.0])
+    f(x)
+    run = f.latest.run
+    monkeypatch.setattr(f.latest, "run", lambda *call: run(*call) + 1)
+    with settings.override(check=2), pytest.raises(CheckError, match="wrong place"):
+        f(x)
 
 
 def test_check_2_holds_for_a_training_step_with_dropout():

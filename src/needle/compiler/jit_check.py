@@ -2,41 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 import numpy as np
 
 from needle.autograd.tensor import Tensor
 from needle.backend import random
-from needle.compiler import philox, signature
+from needle.compiler import signature
+from needle.compiler.graph import Graph
+from needle.compiler.jit_again import PhiloxStream, Snapshot
+from needle.compiler.jit_call import Variant
+from needle.compiler.jit_native import Compile, Interpreted
 from needle.compiler.state import State
-from needle.compiler.state_holders import restore, slots
 from needle.errors import CheckError, NeedleError
 
 
-class Snapshot:
-    """Everything a call may write: slots, data and gradients, with copies of all arrays."""
-
-    def __init__(self, state: State, leaves: list[Any], foreign: list[Any] = ()) -> None:  # type: ignore[assignment]
-        self.state = state
-        self.held = slots(state.holders)
-        values = [*state.tensors, *foreign, *leaves]
-        self.tensors = [(x, x._data, x._grad) for x in values if hasattr(x, "_data")]
-        arrays = [a for a in leaves if isinstance(a, np.ndarray)]
-        arrays += [data for _, data, _ in self.tensors if isinstance(data, np.ndarray)]
-        arrays += [state.holders[i].target[key] for i, key in state.arrays]
-        self.arrays = [(a, a.copy()) for a in arrays if a.flags.writeable]
-        self.random = np.random.get_state()
-
-    def restore(self) -> None:
-        """Put everything back."""
-        restore(self.state.holders, self.held)
-        for value, data, grad in self.tensors:
-            value._data, value._grad = data, grad
-        for array, values in self.arrays:
-            np.copyto(array, values)
-        np.random.set_state(self.random)
+WIDE = 0.01
+"""The share of float32's tolerance that is left in float64; what is cast to float32 is rounded."""
 
 
 def raise_as_eager(state: State, leaves: list[Any], call: Any, error: IndexError) -> NoReturn:
@@ -66,7 +50,11 @@ def run(variant: Any, state: State, leaves: list[Any], call: Any, level: int) ->
         variant.executable = executable
     watched.compare()
     if level > 1:
-        _compare_eager(variant, state, leaves, call, before, result)
+        after = Snapshot(state, leaves, variant.trace.foreign)
+        try:
+            _compare_eager(Reruns(variant, state, leaves, call, before), result, watched.out)
+        finally:
+            after.restore()
     return result
 
 
@@ -99,11 +87,7 @@ class Watched:
         for node, right, value in zip(self.variant.graph.outputs, outputs, self.out, strict=True):
             if not np.array_equal(right, value, equal_nan=value.dtype.kind == "f"):
                 apart = np.abs(value.astype("float64") - right.astype("float64"))
-                where = (
-                    f"{node.source.op} at {node.source.file}:{node.source.line}"
-                    if node.source
-                    else node
-                )
+                where = f"{node.source.op} at {node.source.place}" if node.source else node
                 raise CheckError(
                     f"NEEDLE_CHECK: the result of {where} is apart by {np.nanmax(apart):.3g} from "
                     "that of the same program run again"
@@ -122,77 +106,102 @@ class Watched:
         return steps
 
 
-def _compare_eager(
-    variant: Any, state: State, leaves: list[Any], call: Any, before: Snapshot, result: Any
-) -> None:
-    """Run the function eagerly from the state before, and compare results and state."""
-    function, args, kwargs = call
-    after = Snapshot(state, leaves, variant.trace.foreign)
-    mine = dict(_values(state, leaves, result))
-    before.restore()
+class Reruns:
+    """The same call from the state before it, in other ways; each gives what `_values` yields."""
+
+    def __init__(
+        self, variant: Variant, state: State, leaves: list[Any], call: Any, before: Snapshot
+    ) -> None:
+        self.variant, self.state, self.leaves = variant, state, leaves
+        self.call, self.before = call, before
+
+    def eager(self, wide: bool = False) -> dict[str, np.ndarray]:
+        """Run the Python function; with `wide`, on float64 instead of float32."""
+        function, args, kwargs = self.call
+        self.before.restore()
+        swap = self.before.widen() if wide else lambda x: x
+        new = [signature.replace(x, swap) for x in args]
+        named = {name: signature.replace(x, swap) for name, x in kwargs.items()}
+        with contextlib.ExitStack() as stack:
+            if self.variant.fetch.draws_key:
+                key = int(np.random.randint(0, 2**64, dtype=np.uint64))
+                stack.enter_context(random.use_source(PhiloxStream(key)))
+            result = function(*new, **named)
+        return dict(_values(self.state, [*map(swap, self.leaves)], result))
+
+    def traced(
+        self, graph: Callable[[Graph], Graph] = lambda graph: graph
+    ) -> dict[str, np.ndarray]:
+        """Interpret what was traced, changed by `graph`, in float64."""
+        return self._run(lambda g, tied, numbers: Interpreted(graph(g), tied, numbers, wide=True))
+
+    def placed(self, out: list[np.ndarray]) -> dict[str, np.ndarray]:
+        """Put known outputs where the trace says."""
+
+        def known(*wiring: Any) -> Interpreted:
+            executable = Interpreted(*wiring)
+            executable.run = lambda numbers=(): out  # type: ignore[method-assign]
+            return executable
+
+        return self._run(known)
+
+    def _run(self, compile: Compile) -> dict[str, np.ndarray]:
+        self.before.restore()
+        variant = Variant(self.variant.trace, self.state, compile)
+        return dict(
+            _values(self.state, self.leaves, variant.run(self.state, self.leaves, self.call))
+        )
+
+
+def _compare_eager(reruns: Reruns, result: Any, out: list[np.ndarray]) -> None:
+    """Run the function eagerly from the state before, and compare results and state.
+
+    Where they differ, rounding may be why: a ReLU whose input is 0 but for rounding goes either
+    way. In float64 it goes one way, so there each step from the function to its results is looked
+    at by itself.
+    """
+    from needle.compiler.simplify import simplify
+
+    compiled = dict(_values(reruns.state, reruns.leaves, result))
+    first = _difference(compiled, reruns.eager(), 1)
+    if not first:
+        return
     try:
-        if variant.fetch.draws_key:
-            source = PhiloxStream(int(np.random.randint(0, 2**64, dtype=np.uint64)))
-            with random.use_source(source):
-                eager = function(*args, **kwargs)
-        else:
-            eager = function(*args, **kwargs)
-        theirs = dict(_values(state, leaves, eager))
-    finally:
-        after.restore()
-    largest = max((np.abs(v).max(initial=0) for k, v in theirs.items() if ".grad" in k), default=0)
-    for label, right in theirs.items():
+        exact = reruns.eager(wide=True)
+    except Exception as error:
+        raise CheckError(
+            f"NEEDLE_CHECK=2: {first}: tracing froze something that changes, or rounding decides; "
+            f"in float64, where it would not, the function raises {type(error).__name__}: {error}"
+        ) from error
+    traced = reruns.traced()
+    if found := _difference(traced, exact, WIDE):
+        raise CheckError(
+            f"NEEDLE_CHECK=2: {found}: tracing froze something that changes (a clock, an attribute "
+            "of another object, a file)"
+        )
+    if found := _difference(reruns.traced(simplify), traced, WIDE):
+        raise CheckError(f"NEEDLE_CHECK=2: {found}: the compiler changed what was traced")
+    if found := _difference(compiled, reruns.placed(out), 0):
+        raise CheckError(f"NEEDLE_CHECK=2: {found}: the compiler put it in the wrong place")
+
+
+def _difference(mine: dict[str, np.ndarray], eager: dict[str, np.ndarray], tolerance: float) -> str:
+    """Say what differs from the eager run; an empty string if nothing does."""
+    largest = max((np.abs(v).max(initial=0) for k, v in eager.items() if ".grad" in k), default=0)
+    for label, right in eager.items():
         value = mine.get(label)
         if value is None or value.shape != right.shape:
-            raise CheckError(f"NEEDLE_CHECK=2: {label} is there in the eager run only")
+            return f"{label} is there in the eager run only"
         room = 1e-3 * np.abs(right[np.isfinite(right)]).max(initial=0) + 1e-5 * largest + 1e-6
-        grad = theirs.get(f"{label}.grad")
-        wrong = ~np.isclose(value, right, rtol=0, atol=room, equal_nan=True)
+        grad = eager.get(f"{label}.grad")
+        wrong = ~np.isclose(value, right, rtol=0, atol=tolerance * room, equal_nan=True)
         if grad is not None:  # where it is rounding noise, Adam scales that up
             size = np.abs(grad)
             wrong &= ~(size <= max(1e-5 * largest, 1e-3 * size.max(initial=0)))
         if wrong.any():
             apart = np.nanmax(np.abs(value - right)[wrong])
-            raise CheckError(
-                f"NEEDLE_CHECK=2: {label} differs from the eager run by {apart:.3g}: tracing froze "
-                "something that changes (a clock, an attribute of another object, a file)"
-            )
-
-
-class PhiloxStream:
-    """What the program draws, for the eager run: the `Random` primitive's definition."""
-
-    def __init__(self, key: int) -> None:
-        self.key, self.index = key, 0
-
-    def uniform(self, shape: Any) -> np.ndarray:
-        """Draw from the uniform distribution."""
-        return self._next(philox.uniform, shape)
-
-    def normal(self, shape: Any) -> np.ndarray:
-        """Draw from the normal distribution."""
-        return self._next(philox.normal, shape)
-
-    def _next(self, draw: Any, shape: Any) -> np.ndarray:
-        self.index += 1
-        return np.asarray(draw(self.key, self.index - 1, tuple(shape)), "float64")
-
-
-class HostStream(random.NumpyStream):
-    """What a call drew on the host, in order; None stands for what does not matter."""
-
-    def __init__(self, draws: list[Any]) -> None:
-        self.draws = iter(draws)
-
-    def uniform(self, shape: Any) -> Any:
-        """Draw from the uniform distribution."""
-        found = next(self.draws)
-        return super().uniform(shape) if found is None else found
-
-    def normal(self, shape: Any) -> Any:
-        """Draw from the normal distribution."""
-        found = next(self.draws)
-        return super().normal(shape) if found is None else found
+            return f"{label} differs from the eager run by {apart:.3g}"
+    return ""
 
 
 def _values(state: State, leaves: list[Any], result: Any) -> Iterator[tuple[str, np.ndarray]]:

@@ -25,10 +25,15 @@ Compile = Callable[[Graph, dict[int, int], frozenset[int]], "BoundProgram | Inte
 
 
 class Interpreted:
-    """A graph run by the interpreter, with the methods of `run.BoundProgram`; see there."""
+    """A graph run by the interpreter, with the methods of `run.BoundProgram`; see there.
 
-    def __init__(self, graph: Graph, tied: dict[int, int], numbers: frozenset[int]) -> None:
-        self.graph, self.numbers = graph, numbers
+    With `wide`, all float32 is computed in float64.
+    """
+
+    def __init__(
+        self, graph: Graph, tied: dict[int, int], numbers: frozenset[int], wide: bool = False
+    ) -> None:
+        self.graph, self.numbers, self.wide = graph, numbers, wide
         self.arrays: list[Any] = [None] * (len(graph.inputs) - len(numbers))
         self.moved = 0
         self.runs = lambda: self.moved
@@ -51,7 +56,7 @@ class Interpreted:
             np.asarray(next(figures), node.dtype) if i in self.numbers else next(values)
             for i, node in enumerate(self.graph.inputs)
         ]
-        results = [np.array(x) for x in run_graph(self.graph, given)]
+        results = [np.array(x) for x in run_graph(self.graph, given, wide=self.wide)]
         self.outputs = lambda: results
         self.moved += 1
         return results
