@@ -86,6 +86,16 @@ def test_eval_gives_the_loss_that_training_said(here, text, capsys):
     assert lines[1] == f"loss {table[2].split()[1]} nats per character"
 
 
+def test_another_text_under_the_name_is_no_text_of_the_run(here, text, capsys):
+    learn(text, "--quiet")
+    text.write_text("stuvwxy" * 120, encoding="utf-8")
+    capsys.readouterr()
+    for verb in ("eval", "report"):
+        assert main([verb]) == 1
+        said = "has changed: expected {'characters': 'abcdefg'} as the run learned it, got {'char"
+        assert said in capsys.readouterr().err
+
+
 def test_samples_change_nothing_and_a_cut_run_resumes_exactly(here, text, monkeypatch):
     learn(text, "--dropout", 0.2, "--out", "whole")
     learn(text, "--dropout", 0.2, "--out", "quiet", "--quiet")

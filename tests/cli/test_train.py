@@ -16,6 +16,7 @@ from needle import data as ndl_data
 from needle import settings
 from needle.cli import train as train_module
 from needle.cli.config import TrainConfig
+from needle.cli.source import open_source
 from needle.data import NDArrayDataset
 from needle.training import Callback
 from tests.cli.runs import SMALL, metrics, options, outcome, resume, train
@@ -186,7 +187,6 @@ def test_more_epochs_continue_a_run_to_its_new_end(here, data, schedule):
 def test_the_best_epoch_is_the_model(here, data):
     train("--data", data, "--out", here / "run", "--epochs", 12, "--schedule", "none", "--lr", 0.3)
     from needle.cli.run_folder import load_model
-    from needle.cli.source import open_source
     from needle.nn import SoftmaxLoss
     from needle.training import evaluate
 
@@ -205,8 +205,11 @@ def test_early_stopping_stops_by_patience(here, data, capsys):
     assert "stopped early" in capsys.readouterr().out
 
 
-def test_no_validation_part_takes_the_last_epoch(here, data, capsys):
-    train("--data", data, "--out", here / "run", "--val-fraction", 0)
+@pytest.mark.parametrize("fraction", [0, 0.001])  # of 80 samples, none validates
+def test_no_validation_part_takes_the_last_epoch(here, data, capsys, fraction):
+    config = TrainConfig(data=str(data), val_fraction=fraction)
+    assert train_module.fit_arguments(config, open_source(config))["early_stopping"] is None
+    train("--data", data, "--out", here / "run", "--val-fraction", fraction)
     assert "epoch 4 of 4" in capsys.readouterr().out
     assert metrics(here / "run")[1][3:5] == ["", ""]
 

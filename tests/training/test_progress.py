@@ -124,6 +124,12 @@ def test_progress_goes_to_stderr_unless_it_is_off(capsys):
     assert capsys.readouterr().err == ""
 
 
+def test_a_program_without_stderr_trains_and_shows_nothing(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stderr", None)
+    trained(1, progress=True)
+    assert capsys.readouterr().out == ""
+
+
 def test_regressions_show_no_accuracy():
     X, _ = classification()
     stream = io.StringIO()

@@ -12,7 +12,7 @@ from needle.cli.config import IMAGE_MODELS, TEXT_MODELS, TrainConfig
 from needle.errors import ArgumentError
 from needle.models import LanguageModel, MLPResNet, gpt, resnet18, resnet20
 from needle.optim import lr_scheduler
-from needle.training import Callback, EarlyStopping, Run
+from needle.training import Callback, Run
 
 
 def make_model(config: TrainConfig, about: dict[str, Any]) -> nn.Module:
@@ -123,10 +123,3 @@ class Plan(Callback):
             done = {"last_epoch": self.schedule.last_epoch}
             self.schedule.load_state_dict(self.planned | done)
             run.optimizer.lr = self.schedule.lr_at(self.schedule.last_epoch)
-
-
-def make_early_stopping(config: TrainConfig) -> EarlyStopping | None:
-    """Return what chooses the best epoch; None without validation data."""
-    if not config.val_fraction:
-        return None
-    return EarlyStopping(patience=config.patience or math.inf)

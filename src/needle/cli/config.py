@@ -132,12 +132,14 @@ def train_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add one command-line option for each field of TrainConfig, its default shown in the help."""
     for item in reversed(fields(TrainConfig)):
         name = "--" + item.name.replace("_", "-")
-        attributes: dict[str, Any] = {"help": item.metadata["help"], "default": item.default}
-        if item.metadata["type"] is bool:
-            attributes["is_flag"] = True
-        else:
-            attributes["type"] = item.metadata["type"]
-        command = click.option(name, show_default=item.default is not None, **attributes)(command)
+        command = click.option(
+            name,
+            type=item.metadata["type"],
+            is_flag=item.metadata["type"] is bool,
+            default=item.default,
+            show_default=item.default is not None,
+            help=item.metadata["help"],
+        )(command)
     return command
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import numpy as np
 
-from needle.files import write_bytes
+from needle.files import atomic_write
 from needle.training import History
 from needle.training.history import table
 
@@ -49,7 +48,6 @@ def draw_curves(history: History, path: Path) -> bool:
         return False
     figure = Figure(figsize=(9, 3.5), layout="constrained")
     history.plot(figure)
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png", dpi=120)
-    write_bytes(path, picture.getvalue())
+    with atomic_write(path) as picture:
+        figure.savefig(picture, format="png", dpi=120)
     return True

@@ -15,7 +15,6 @@ from needle import markup, settings
 from needle.autograd import Tensor
 from needle.cli import build, run_folder
 from needle.cli.run_folder import Trained, open_run
-from needle.cli.source import open_source
 from needle.errors import DataError
 from needle.files import write_text
 from needle.markup import Html
@@ -49,7 +48,7 @@ def write_report(directory: Path | None) -> Path:
     """
     folder, trained = open_run(directory)
     options, history = trained.options, read_history(folder)
-    source = open_source(options)
+    source = trained.source()
     x, y = source.train[np.arange(min(options.batch_size, len(source.train)))]
     config = (folder / run_folder.CONFIG).read_text(encoding="utf-8")
     title = f"{folder.resolve().name}: {options.model} on {source.name}"

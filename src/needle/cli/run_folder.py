@@ -14,11 +14,11 @@ from needle import nn
 from needle.cli.build import make_model
 from needle.cli.config import IMAGE_MODELS, TrainConfig
 from needle.cli.machine import machine, versions
+from needle.cli.source import Source, open_source
 from needle.data import Dataset
 from needle.errors import ArgumentError, DataError
 from needle.files import write_text
-from needle.training import Callback, Run, load, predict, save
-from needle.training.storage import read_tensors
+from needle.training import Callback, Run, model_file, predict, save
 
 CONFIG, METRICS, CURVES = "config.json", "metrics.csv", "curves.png"
 MODEL, CHECKPOINT = "model.safetensors", "checkpoint.safetensors"
@@ -52,7 +52,7 @@ def new_folder(out: str | None, name: str) -> Path:
 def check_epochs(folder: Path, epochs: int) -> None:
     """Raise ArgumentError where the run in `folder` has more than `epochs` behind it already."""
     path = folder / CHECKPOINT
-    extra = read_tensors(path)[1].get("extra", {}) if path.is_file() else {}
+    _, extra = model_file.read_state(path) if path.is_file() else ({}, {})
     done = len(extra.get("history", {}).get("rows", []))
     if epochs < done:
         raise ArgumentError(f"--epochs {epochs}: {folder} has {done} epochs behind it already")
@@ -122,6 +122,14 @@ class Trained:
         """Whether predictions are worth compiling: those of convolutions are."""
         return self.options.model in IMAGE_MODELS and not self.options.eager
 
+    def source(self) -> Source:
+        """Return what the run learned from; DataError where that is something else by now."""
+        source, name = open_source(self.options), self.options.data
+        if source.about != self.about:
+            text = f"expected {self.about!r:.100} as the run learned it, got {source.about!r:.100}"
+            raise DataError(f"--data {name}: has changed: {text}")
+        return source
+
     def predictions(self, samples: Dataset) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return the samples as arrays, their labels, and the logits that the model gives them."""
         X, labels = samples[np.arange(len(samples))]
@@ -143,12 +151,11 @@ def load_model(folder: Path) -> Trained:
     if not path.is_file():
         fix = f"; finish it with: needle train --resume {folder}"
         raise DataError(f"{folder}: no {MODEL}{fix if (folder / CONFIG).exists() else ''}")
-    _, info = read_tensors(path)
+    states, extra = model_file.read_state(path)
     try:
-        options = TrainConfig(**info["extra"]["options"])
-        about = info["extra"]["about"]
+        options, about = TrainConfig(**extra["options"]), extra["about"]
         model = make_model(options, about)
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"{path}: not written by needle train ({error})") from error
-    load(path, model)
+    model_file.restore(path, {model_file.MODEL: model}, states)
     return Trained(model, options, about)

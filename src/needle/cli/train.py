@@ -18,7 +18,7 @@ from needle.cli.source import Source, open_source
 from needle.cli.text import Samples
 from needle.data import Augment, Augmented, Dataset, Subset
 from needle.errors import ArgumentError
-from needle.training import Checkpoint, History, evaluate, fit
+from needle.training import Checkpoint, EarlyStopping, History, evaluate, fit
 
 
 def train(config: TrainConfig) -> Path:
@@ -84,7 +84,7 @@ def fit_arguments(config: TrainConfig, source: Source) -> dict[str, Any]:
         "loss": build.Loss(model, config.l1),
         "optimizer": optimizer,
         "schedule": build.make_schedule(config, optimizer, batches),
-        "early_stopping": build.make_early_stopping(config),
+        "early_stopping": EarlyStopping(config.patience or math.inf) if validation else None,
         "epochs": config.epochs,
         "batch_size": config.batch_size,
         "compile": not config.eager,

@@ -18,7 +18,7 @@ from needle.cli.build import Loss
 from needle.cli.machine import machine, versions
 from needle.cli.report import confusion_table
 from needle.cli.run_folder import load_model, open_run
-from needle.cli.source import as_float32, open_source, read_npy
+from needle.cli.source import as_float32, read_npy
 from needle.data import cache_folder
 from needle.errors import DataError
 from needle.training import accuracy, confusion_matrix, evaluate, predict
@@ -30,7 +30,7 @@ def evaluate_run(directory: Path | None) -> None:
     Of a text, the loss on the part that validates.
     """
     folder, trained = open_run(directory)
-    options, source = trained.options, open_source(trained.options)
+    options, source = trained.options, trained.source()
     if source.test is None:
         part: Any = source.validation
         loss, native = Loss(trained.model, 0.0), not options.eager

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from needle.errors import DataError, DtypeError, IndexRangeError
+from needle.errors import DataError, IndexRangeError, ShapeError
 
 Sample = tuple[Any, ...]
 
@@ -67,7 +67,10 @@ class NDArrayDataset(Dataset):
         self.arrays = tuple(np.asarray(array) for array in arrays)
         if not self.arrays or any(array.ndim == 0 for array in self.arrays):
             raise DataError("NDArrayDataset: expected arrays with one row a sample, such as (X, y)")
-        check_lengths("NDArrayDataset", *self.arrays)
+        if len({len(array) for array in self.arrays}) > 1:
+            shapes = ", ".join(str(array.shape) for array in self.arrays)
+            text = f"expected the same number of rows in each array, got {shapes}"
+            raise DataError(f"{type(self).__name__}: {text}")
 
     def __getitem__(self, index: Any) -> Sample:
         return rows(self, index, *self.arrays)
@@ -79,7 +82,8 @@ class NDArrayDataset(Dataset):
 class Subset(Dataset):
     """The samples of `dataset` at `indices` (ints in their new order, or a boolean mask).
 
-    Raises: IndexRangeError where an index does not exist, DtypeError where they are no integers.
+    Raises: IndexRangeError where an index does not exist or is no integer, or a mask has another
+    length; ShapeError for indices of several axes.
 
     >>> train, test = ndl.data.digits()
     >>> order = np.random.permutation(len(train))
@@ -92,7 +96,11 @@ class Subset(Dataset):
         super().__init__()
         self.dataset = dataset
         self.takes_index_arrays = getattr(dataset, "takes_index_arrays", False)
-        self.indices = subset_indices(np.asarray(indices), len(dataset))
+        chosen = np.asarray(indices)
+        chosen = chosen if chosen.size else chosen.astype(np.intp)  # [] is of floats, to NumPy
+        (self.indices,) = rows(dataset, chosen, np.arange(len(dataset)))
+        if self.indices.ndim != 1:
+            raise ShapeError(f"Subset: expected one axis of indices, got shape {chosen.shape}")
 
     def __getitem__(self, index: Any) -> Sample:
         (chosen,) = rows(self, index, self.indices)
@@ -100,30 +108,6 @@ class Subset(Dataset):
 
     def __len__(self) -> int:
         return len(self.indices)
-
-
-def subset_indices(indices: np.ndarray, length: int) -> np.ndarray:
-    """Return integer indices into `length` samples, from integers or a boolean mask."""
-    if indices.dtype == bool:
-        if indices.shape != (length,):
-            raise DataError(f"Subset: expected a mask of shape ({length},), got {indices.shape}")
-        return np.flatnonzero(indices)
-    if indices.size == 0:
-        return np.zeros(0, dtype=np.intp)
-    if indices.dtype.kind not in "iu" or indices.ndim != 1:
-        got = f"{indices.dtype} of shape {indices.shape}"
-        raise DtypeError(f"Subset: expected one axis of integer indices, got {got}")
-    if indices.min() < -length or indices.max() >= length:
-        outside = indices.min() if indices.min() < -length else indices.max()
-        raise IndexRangeError(f"Subset: index {outside} is out of range for {length} samples")
-    return indices
-
-
-def check_lengths(where: str, *arrays: np.ndarray) -> None:
-    """Raise DataError unless all arrays have the same number of rows."""
-    if len({len(array) for array in arrays}) > 1:
-        shapes = ", ".join(str(array.shape) for array in arrays)
-        raise DataError(f"{where}: expected the same number of rows in each array, got {shapes}")
 
 
 def rows(dataset: Dataset, index: Any, *arrays: np.ndarray) -> Sample:

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from needle.data.dataset import Dataset, Sample, check_lengths, rows
+from needle.data.dataset import NDArrayDataset, Sample
 from needle.data.idx import read_idx
 from needle.errors import DataError
 
 
-class ImageDataset(Dataset):
+class ImageDataset(NDArrayDataset):
     """Images (N, H, W, C) of uint8 in 0..maximum with one uint8 label each.
 
     `dataset[i]` is `(image / maximum as float32 in [0, 1], label)`; slices and index arrays give
@@ -27,8 +27,6 @@ class ImageDataset(Dataset):
     ((4, 4, 1), 'float32', 1.0, 3)
     """
 
-    takes_index_arrays = True
-
     def __init__(
         self,
         images: np.ndarray,
@@ -37,23 +35,20 @@ class ImageDataset(Dataset):
         maximum: int = 255,
         batch_transforms: Sequence[Callable[[np.ndarray], np.ndarray]] = (),
     ) -> None:
-        super().__init__(transforms)
-        self.batch_transforms, self.maximum = batch_transforms, maximum
         self.images = checked("ImageDataset", images, "images (N, H, W, C)", rank=4)
         self.labels = checked("ImageDataset", labels, "labels (N,)", rank=1)
-        check_lengths("ImageDataset", images, labels)
+        super().__init__(images, labels)
+        self.transforms, self.batch_transforms = transforms, batch_transforms
+        self.maximum = maximum
 
     def __getitem__(self, index: Any) -> Sample:
-        images, labels = rows(self, index, self.images, self.labels)
+        images, labels = super().__getitem__(index)
         x = scaled(images, self.maximum)
         if self.transforms:
             x = self.apply_transforms(x) if labels.ndim == 0 else self._transform_each(x)
         for transform in self.batch_transforms:
             x = transform(x) if labels.ndim else transform(x[np.newaxis])[0]
         return x, labels
-
-    def __len__(self) -> int:
-        return len(self.labels)
 
     @property
     def X(self) -> np.ndarray:  # noqa: N802

@@ -12,7 +12,7 @@ import numpy as np
 from needle.errors import DataError
 from needle.training.callbacks import Callback, Run
 from needle.training.history import History
-from needle.training.model_file import OPTIMIZER, read_state, restore, write_state
+from needle.training.model_file import MODEL, OPTIMIZER, read_state, restore, write_state
 
 RANDOM = "_random"
 
@@ -54,25 +54,26 @@ class Checkpoint(Callback):
         self._write(run)
 
     def _write(self, run: Run) -> None:
-        parts = {name: holder.state_dict() for name, holder in _holders(run).items()}
-        parts[RANDOM] = np.random.get_state(legacy=False)
-        write_state(self.path, run.model.state_dict(), parts, {"history": asdict(run.history)})
+        states = {name: holder.state_dict() for name, holder in _holders(run).items()}
+        states[RANDOM] = np.random.get_state(legacy=False)
+        write_state(self.path, states, {"history": asdict(run.history)})
 
     def _restore(self, run: Run) -> None:
-        state, parts, extra = read_state(self.path)
+        states, extra = read_state(self.path)
         holders = _holders(run)
-        missing = [name for name in (*holders, RANDOM) if name not in parts]
+        missing = [name for name in (*holders, RANDOM) if name not in states]
         if missing or "history" not in extra:
             lacks = ", ".join(missing) or "history"
             raise DataError(f"checkpoint: {self.path}: not a checkpoint of this run: no {lacks}")
-        restore(self.path, run.model, state, holders, parts)
-        np.random.set_state(parts[RANDOM])
+        restore(self.path, holders, states)
+        np.random.set_state(states[RANDOM])
         run.history = History(**extra["history"])
         run.stop = run.early_stopping is not None and run.early_stopping.should_stop
 
 
 def _holders(run: Run) -> dict[str, Any]:
     holders = {
+        MODEL: run.model,
         OPTIMIZER: run.optimizer,
         "_schedule": run.schedule,
         "_early_stopping": run.early_stopping,

@@ -7,6 +7,8 @@ from typing import Any
 
 from needle.errors import ArgumentError
 
+STATE = ("best_loss", "best_epoch", "best_state", "wait")
+
 
 class EarlyStopping:
     """End training after `patience` epochs in a row that did not lower the loss by `min_delta`.
@@ -61,13 +63,12 @@ class EarlyStopping:
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that the next epochs depend on."""
-        names = ("best_loss", "best_epoch", "best_state", "wait")
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in STATE}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from what `state_dict` returned."""
-        self.best_loss, self.best_epoch = state["best_loss"], state["best_epoch"]
-        self.best_state, self.wait = state["best_state"], state["wait"]
+        for name in STATE:
+            setattr(self, name, state[name])
 
     def __repr__(self) -> str:
         settings = f"patience={self.patience}, min_delta={self.min_delta}"

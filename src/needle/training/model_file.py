@@ -5,13 +5,11 @@ from __future__ import annotations
 import os
 from typing import Any
 
-import numpy as np
-
 from needle.errors import NeedleError, StateDictError
 from needle.training.storage import join, read_tensors, split, write_tensors
 
-# No name of a module's state begins with this one, unless its author chose it for a parameter.
-OPTIMIZER = "_optimizer"
+# No name of a module's state begins with the second, unless its author chose it for a parameter.
+MODEL, OPTIMIZER = "_model", "_optimizer"
 
 
 def save(path: str | os.PathLike[str], model: Any, optimizer: Any = None, **extra: Any) -> None:
@@ -31,8 +29,10 @@ def save(path: str | os.PathLike[str], model: Any, optimizer: Any = None, **extr
     >>> ndl.load(path, ndl.nn.Linear(4, 2))
     {'classes': ['cat', 'dog']}
     """
-    parts = {} if optimizer is None else {OPTIMIZER: optimizer.state_dict()}
-    write_state(path, model.state_dict(), parts, extra)
+    states = {MODEL: model.state_dict()}
+    if optimizer is not None:
+        states[OPTIMIZER] = optimizer.state_dict()
+    write_state(path, states, extra)
 
 
 def load(path: str | os.PathLike[str], model: Any, optimizer: Any = None) -> dict[str, Any]:
@@ -42,51 +42,36 @@ def load(path: str | os.PathLike[str], model: Any, optimizer: Any = None) -> dic
     Raises: DataError for a corrupt or truncated file, StateDictError for names or shapes that do
     not fit: then both are as they were.
     """
-    state, parts, extra = read_state(path)
-    if optimizer is not None and OPTIMIZER not in parts:
+    states, extra = read_state(path)
+    holders = {MODEL: model} if optimizer is None else {MODEL: model, OPTIMIZER: optimizer}
+    if optimizer is not None and OPTIMIZER not in states:
         raise StateDictError(f"load: {path}: holds no optimizer; save(path, model, optimizer)")
-    restore(path, model, state, {} if optimizer is None else {OPTIMIZER: optimizer}, parts)
+    restore(path, holders, states)
     return extra
 
 
-def write_state(
-    path: str | os.PathLike[str],
-    state: dict[str, np.ndarray],
-    parts: dict[str, Any],
-    extra: dict[str, Any],
-) -> None:
-    """Write a model's state, further states by name (`_optimizer`, ...), and JSON values."""
-    arrays = dict(state)
-    trees = {name: split(tree, name, arrays) for name, tree in parts.items()}
-    write_tensors(path, arrays, {"parts": trees, "extra": extra})
+def write_state(path: str | os.PathLike[str], states: dict[str, Any], extra: dict) -> None:
+    """Write the state of MODEL, further states by name (`_optimizer`, ...), and JSON values."""
+    arrays = dict(states[MODEL])
+    parts = {name: split(s, name, arrays) for name, s in states.items() if name != MODEL}
+    write_tensors(path, arrays, {"parts": parts, "extra": extra})
 
 
-def read_state(
-    path: str | os.PathLike[str],
-) -> tuple[dict[str, np.ndarray], dict[str, Any], dict[str, Any]]:
-    """Return what `write_state` wrote: the model's state, the parts, the JSON values."""
+def read_state(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what `write_state` wrote: the states, and the JSON values."""
     arrays, info = read_tensors(path)
-    parts = {name: join(tree, arrays) for name, tree in info.get("parts", {}).items()}
-    state = {name: a for name, a in arrays.items() if name.partition(".")[0] not in parts}
-    return state, parts, info.get("extra", {})
+    states = {name: join(tree, arrays) for name, tree in info.get("parts", {}).items()}
+    own = {name: a for name, a in arrays.items() if name.partition(".")[0] not in states}
+    return {MODEL: own} | states, info.get("extra", {})
 
 
-def restore(
-    path: str | os.PathLike[str],
-    model: Any,
-    state: dict[str, np.ndarray],
-    holders: dict[str, Any],
-    parts: dict[str, Any],
-) -> None:
-    """Load `state` into `model` and each part into its holder, or leave all as they were."""
-    before = model.state_dict()
-    befores = {name: holder.state_dict() for name, holder in holders.items()}
+def restore(path: str | os.PathLike[str], holders: dict[str, Any], states: dict[str, Any]) -> None:
+    """Load each state into the model, optimizer, ... of its name, or leave all as they were."""
+    before = {name: holder.state_dict() for name, holder in holders.items()}
     try:
-        model.load_state_dict(state)
         for name, holder in holders.items():
-            holder.load_state_dict(parts[name])
+            holder.load_state_dict(states[name])
     except (NeedleError, KeyError, TypeError, ValueError) as error:
-        model.load_state_dict(before)
         for name, holder in holders.items():
-            holder.load_state_dict(befores[name])
+            holder.load_state_dict(before[name])
         raise StateDictError(f"load: {path}: {error}") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import time
@@ -29,7 +30,7 @@ class Progress(Callback):
 
     def begin(self, run: Run) -> None:
         """Open the bar, where there is a terminal."""
-        self.stream = self.file or sys.stderr
+        self.stream = self.file or sys.stderr or io.StringIO()  # a window's program has no stderr
         if self.stream.isatty():
             done, total = len(run.history) * run.samples, run.epochs * run.samples
             self._bar = _bar(self.stream, done, total)

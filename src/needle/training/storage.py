@@ -51,7 +51,7 @@ def read_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], d
     try:
         with safe_open(os.fspath(path), framework="np") as file:
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            info = json.loads((file.metadata() or {}).get(METADATA_KEY, "{}"))
+            info = dict(json.loads((file.metadata() or {}).get(METADATA_KEY, "{}")))
     except (SafetensorError, ValueError, TypeError, AttributeError) as error:
         reason = " ".join(str(error).split())
         raise DataError(f"load: {path}: not a whole safetensors file ({reason})") from error
