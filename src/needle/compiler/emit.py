@@ -76,11 +76,15 @@ class Module:
 
 @dataclass
 class Loop:
-    """A loop being written: ``index``, ``carried`` values, ``next(...)``, then ``results``."""
+    """A loop being written: ``index``, ``carried`` values, ``next(...)``, then ``results``.
+
+    It ends early where a ``condition`` does not hold at the end of a turn.
+    """
 
     index: Value
     carried: tuple[Value, ...]
     results: tuple[Value, ...]
+    condition: Value | None = None
 
     def next(self, *values: Value) -> None:
         """Say what the carried values become; called once, at the end of the body."""
@@ -176,29 +180,21 @@ class Builder(Memory):
         if not turns:
             way = f"{self.compare('lt', start, stop).typed}, label %{body}, label %{done}"
         self._lines.append(f"  br {way}")
-        at, phis = self._open_with_phis(body, (start, *carry))
+        self._open(body)
+        at, initial = len(self._lines), (start, *carry)
+        phis = tuple(self.emit("", x.dtype, x.width) for x in initial)  # written below
         yield (loop := Loop(phis[0], phis[1:], phis[1:]))
         following = (self._binary("add nsw", loop.index, step), *loop.results)
         again, latch = self.compare("lt", following[0], stop), self._block
+        if loop.condition is not None:
+            again = self.and_(again, loop.condition)
         self._lines.append(f"  br {again.typed}, label %{body}, label %{done}")
-        self._set_phis(at, phis, (start, *carry), before, following)
+        for k, (phi, first, last) in enumerate(zip(phis, initial, following, strict=True)):
+            self._lines[at + k] = f"  {phi.text} = {_joined((first, before), (last, latch))}"
         self._open(done)
         if not turns:
             pairs = zip(carry, loop.results, strict=True)
             loop.results = tuple(self._phi((x, before), (y, latch)) for x, y in pairs)
-
-    def repeat(
-        self, carry: Sequence[Value], body: Callable[..., tuple[Sequence[Value], Value]]
-    ) -> tuple[Value, ...]:
-        """Run ``body(*carried) -> (following, again)`` once and as long as ``again`` holds."""
-        label, done, before = self._label("repeat"), self._label("done"), self._block
-        self._lines.append(f"  br label %{label}")
-        at, carried = self._open_with_phis(label, carry)
-        following, again = body(*carried)
-        self._lines.append(f"  br {again.typed}, label %{label}, label %{done}")
-        self._set_phis(at, carried, carry, before, following)
-        self._open(done)
-        return tuple(following)
 
     def branch(
         self,
@@ -249,6 +245,14 @@ class Builder(Memory):
             carried = tuple(body(self.const(whole, "int64"), count - whole, *carried) or ())
         return carried
 
+    def fill(self, value: Value, pointer: Value, start: Value | int, count: int) -> None:
+        """Store a vector over ``count`` elements from ``start`` on."""
+
+        def body(index: Value, mask: int | None) -> None:
+            self.store(value, pointer, self.index(start) + index, mask)
+
+        self.sweep(count, value.width, body)
+
     def piece(
         self, number: Value, count: int, width: int, body: Callable[[Value, int | None], None]
     ) -> None:
@@ -264,32 +268,9 @@ class Builder(Memory):
         inside = self.compare("lt", number, whole)
         self.branch(inside, lambda: body(start, None), lambda: body(start, left))
 
-    def _open_with_phis(
-        self, label: str, initial: Sequence[Value]
-    ) -> tuple[int, tuple[Value, ...]]:
-        """Open a block that starts with phis; they are written by ``_set_phis``, from a line on."""
-        self._open(label)
-        at = len(self._lines)
-        return at, tuple(self.emit("", x.dtype, x.width) for x in initial)
-
-    def _set_phis(
-        self,
-        at: int,
-        phis: Sequence[Value],
-        initial: Sequence[Value],
-        before: str,
-        following: Sequence[Value],
-    ) -> None:
-        """Fill in the phis of a loop whose last block has just been closed."""
-        rows = zip(phis, initial, following, strict=True)
-        for line, (phi, first, last) in enumerate(rows, start=at):
-            ways = f"[{first.text}, %{before}], [{last.text}, %{self._block}]"
-            self._lines[line] = f"  {phi.text} = phi {phi.type} {ways}"
-
     def _phi(self, *sources: tuple[Value, str]) -> Value:
         x = sources[0][0]
-        joined = ", ".join(f"[{value.text}, %{block}]" for value, block in sources)
-        return self.emit(f"phi {x.type} {joined}", x.dtype, x.width)
+        return self.emit(_joined(*sources), x.dtype, x.width)
 
     def _label(self, stem: str) -> str:
         self._blocks += 1
@@ -298,6 +279,12 @@ class Builder(Memory):
     def _open(self, label: str) -> None:
         self._lines.append(f"{label}:")
         self._block = label
+
+
+def _joined(*sources: tuple[Value, str]) -> str:
+    """The phi of values that come from different blocks."""
+    ways = ", ".join(f"[{value.text}, %{block}]" for value, block in sources)
+    return f"phi {sources[0][0].type} {ways}"
 
 
 def _known_turns(start: Value, stop: Value, step: int) -> int | None:

@@ -15,13 +15,12 @@ from needle.compiler.fuse_group import Group, Memory
 from needle.compiler.fuse_rules import Partial, refined, shapes_of
 from needle.compiler.fuse_window import windowed
 from needle.compiler.graph import Node
-from needle.compiler.lower_bundle import Bundle, piece_of
+from needle.compiler.lower_bundle import Bundle, Tailed, piece_of
 from needle.compiler.lower_matmul import MatMulWork
 from needle.compiler.lower_movement import CumulativeWork, ScatterWork
 from needle.compiler.lower_nest import NestWork
 from needle.compiler.lower_instruction import joined
 from needle.compiler.lower_schedule import Scheduler, Scope, Slots
-from needle.compiler.lower_tail import Tailed
 from needle.compiler.lower_work import INTERFACE, Work
 from needle.compiler.lower_window import WindowWork
 from needle.compiler.primitives import Concat, Cumulative, MatMul, ScatterAdd

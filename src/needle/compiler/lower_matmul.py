@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -125,24 +124,10 @@ class MatMulWork(Work):
 def plan_of(node: Node, target: Target) -> MatMulPlan:
     """The plan of a product node."""
     primitive: Any = node.primitive
-    a = node.inputs[0]
+    left, right = node.inputs
     m, n = node.shape[-2:]
-    k = a.shape[-2] if primitive.transpose_a else a.shape[-1]
-    transposed = primitive.transpose_a, primitive.transpose_b
-    panels = len(node.inputs[1].shape) > len(node.shape)
-    batch = math.prod(node.shape[:-2])
-    return _plan(target, (m, n, k), node.dtype.name, transposed, batch, panels)
-
-
-@functools.lru_cache(maxsize=1024)
-def _plan(
-    target: Target,
-    sizes: tuple[int, int, int],
-    dtype: str,
-    transposed: tuple[bool, bool],
-    batch: int,
-    panels: bool,
-) -> MatMulPlan:
-    first, second = transposed
-    return plan_matmul(target, *sizes, dtype, transpose_a=first, transpose_b=second, batch=batch,
-                       panels_given=panels)  # fmt: skip
+    return plan_matmul(
+        target, m, n, left.shape[-2 if primitive.transpose_a else -1], node.dtype.name,
+        transpose_a=primitive.transpose_a, transpose_b=primitive.transpose_b,
+        batch=math.prod(node.shape[:-2]), panels_given=len(right.shape) > len(node.shape),
+    )  # fmt: skip

@@ -89,13 +89,8 @@ class NestWriter(Phases):
         value = lower_reduce.neutral(store.combine, dtype)
         width = self.plan.width if store.size >= self.plan.width else 1
         assert place.block is not None
-        start = place.block * store.size
-
-        def body(index: Value, mask: int | None) -> None:
-            pointer = self.task.pointers[store.parameter]
-            b.store(b.const(value, dtype, width), pointer, start + index, mask)
-
-        b.sweep(store.size, width, body)
+        pointer, start = self.task.pointers[store.parameter], place.block * store.size
+        b.fill(b.const(value, dtype, width), pointer, start, store.size)
 
     def _items(self, place: Place, begin: Value, end: Value) -> None:
         b, plan = self.b, self.plan

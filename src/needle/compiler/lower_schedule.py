@@ -9,7 +9,7 @@ buffers have equal lists and share a kernel.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Generator, Hashable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -44,9 +44,8 @@ class _Point(NamedTuple):
     guards: tuple[Guard, ...]
 
 
-_Recipe = tuple[Sequence[_Point], Callable[..., int]]
-"""What a value is made of, and what makes its instruction of the instructions of those."""
-
+_Steps = Generator[Sequence[_Point], list[int], int]
+"""Asks for the instructions of some points, gets them, and ends with its own."""
 
 Slots = tuple[tuple[Node, int], ...]
 """The pointers that work gets: each into a node's buffer, to some element."""
@@ -144,80 +143,72 @@ class Scheduler:
     def value(self, node: Node, index: Index) -> int:
         """The instruction that computes a node at an index."""
         first = _Point(node, index, ())
-        stack: list[tuple[_Point, _Recipe | None]] = [(first, None)]
+        needs: Sequence[_Point] | None = None
+        stack = [] if first in self._values else [(first, self._steps(first), needs)]
         while stack:
-            point, recipe = stack.pop()
-            if point in self._values:
+            point, steps, needs = stack[-1]
+            unknown = next((n for n in needs or () if n not in self._values), None)
+            if unknown is not None:
+                stack.append((unknown, self._steps(unknown), None))
                 continue
-            if recipe is None:
-                recipe = self._recipe(point)
-                stack.append((point, recipe))
-                stack.extend((n, None) for n in reversed(recipe[0]))
-            else:
-                needs, make = recipe
-                self._values[point] = make(*(self._values[n] for n in needs))
+            try:
+                answer = [self._values[n] for n in needs or ()]
+                needs = next(steps) if needs is None else steps.send(answer)
+                stack[-1] = point, steps, needs
+            except StopIteration as done:
+                self._values[point] = done.value
+                stack.pop()
         return self._values[first]
 
     # -- how a node is computed at a point --------------------------------------------------------
 
-    def _recipe(self, point: _Point) -> _Recipe:
+    def _steps(self, point: _Point) -> _Steps:
         node, index, guards = point
         primitive: Any = node.primitive
         dtype, emit = NAMES[node.dtype], self._emit
         if self.scope.loaded(storage(node)):
-            at = linear(index, node.shape, len(self.space))
-            return (), lambda: self._load(storage(node), at, guards)
+            return self._load(storage(node), linear(index, node.shape, len(self.space)), guards)
         if node is self.product:
             if guards or not self._aligned(node, index, self.position(None)):
                 raise UnfusableError(node)
-            return (), lambda: emit("product", dtype, affine=self.position(None))
+            return emit("product", dtype, affine=self.position(None))
         if isinstance(primitive, VIEWS):
-            return self._viewed(point)
+            return (yield from self._viewed(point))
         operands = [_Point(x, index, guards) for x in node.inputs]
         match primitive:
             case p.Unary() | p.Binary() | p.Compare():
-                return operands, lambda *args: emit("apply", dtype, primitive.fn, args)
+                return emit("apply", dtype, primitive.fn, (yield operands))
             case p.Cast() | p.Where():
-                return operands, lambda *args: emit(primitive.name, dtype, None, args)
+                return emit(primitive.name, dtype, None, (yield operands))
             case p.Constant():
-                return (), lambda: emit("const", dtype, primitive)
+                return emit("const", dtype, primitive)
             case p.Iota():
-                return (), lambda: emit("iota", dtype, affine=index[primitive.axis])
+                return emit("iota", dtype, affine=index[primitive.axis])
             case p.Random():
-                return self._drawn(point)
+                (key,) = yield [_Point(node.inputs[0], (), ())]
+                stream = self._load(STREAMS, zero(len(self.space)).shifted(primitive.index), ())
+                at = linear(index, node.shape, len(self.space))
+                return emit("random", dtype, primitive.kind, (key, stream), at)
             case p.Reduce() | p.ArgReduce():
-                return self._reduced(point)
+                return (yield from self._reduced(point))
             case p.Gather():
-                return self._gathered(point)
+                return (yield from self._gathered(point))
             case p.Concat():
-                return self._picked(point)
+                return (yield from self._picked(point))
         raise UnfusableError(node)
 
-    def _viewed(self, point: _Point) -> _Recipe:
+    def _viewed(self, point: _Point) -> _Steps:
         node, index, guards = point
         inside, valid = through_view(node, index, self.space, self.divide)
         valid = tuple(g for g in valid if not self._always(g))
-        needs = [_Point(node.inputs[0], inside, self._joined(guards, valid))]
+        (value,) = yield [_Point(node.inputs[0], inside, self._joined(guards, valid))]
+        if not valid:
+            return value
+        filler = p.Constant(node.primitive.value, node.dtype)  # type: ignore[attr-defined]
+        other = self._emit("const", NAMES[node.dtype], filler)
+        return self._emit("pick", NAMES[node.dtype], None, (value, other), guards=valid)
 
-        def pick(value: int) -> int:
-            filler = p.Constant(node.primitive.value, node.dtype)  # type: ignore[attr-defined]
-            other = self._emit("const", NAMES[node.dtype], filler)
-            return self._emit("pick", NAMES[node.dtype], None, (value, other), guards=valid)
-
-        return needs, pick if valid else lambda value: value
-
-    def _drawn(self, point: _Point) -> _Recipe:
-        node, primitive = point.node, point.node.primitive
-        assert isinstance(primitive, p.Random)
-        at = linear(point.at, node.shape, len(self.space))
-
-        def draw(key: int) -> int:
-            stream = self._load(STREAMS, zero(len(self.space)).shifted(primitive.index), ())
-            return self._emit("random", NAMES[node.dtype], primitive.kind, (key, stream), at)
-
-        return [_Point(node.inputs[0], (), ())], draw
-
-    def _reduced(self, point: _Point) -> _Recipe:
+    def _reduced(self, point: _Point) -> _Steps:
         node, index, guards = point
         (x,), dtype = node.inputs, NAMES[node.dtype]
         primitive: Any = node.primitive
@@ -231,35 +222,31 @@ class Scheduler:
         swept = iter(split(self.inner_position, sizes, self.space, self.divide))
         kept = iter(index)
         whole = tuple(next(swept) if a in axes else next(kept) for a in range(len(x.shape)))
-        needs, fn = [_Point(x, whole, ())], primitive.fn
+        (value,) = yield [_Point(x, whole, ())]
         if any(self.inner_position.coefs):
             op, at = ("arg", self.inner_position) if arg else ("reduce", None)
-            return needs, lambda value: self._emit(op, dtype, fn, (value,), at)
+            return self._emit(op, dtype, primitive.fn, (value,), at)
         # one term: the sum is the term, its index 0
-        zero_index = p.Constant(0, node.dtype)
-        return needs, lambda value: self._emit("const", dtype, zero_index) if arg else value
+        return self._emit("const", dtype, p.Constant(0, node.dtype)) if arg else value
 
-    def _gathered(self, point: _Point) -> _Recipe:
+    def _gathered(self, point: _Point) -> _Steps:
         node, index, guards = point
         (x, labels), axis = node.inputs, node.primitive.axis  # type: ignore[attr-defined]
         owner, offset = anchor(x)
         if not self.scope.stored(owner):
             raise UnfusableError(x)
         after = axis + len(labels.shape)
+        where = yield [_Point(labels, index[axis:after], guards)]
+        attribute = self.scope.site(node), x.shape[axis]
+        row = self._emit("index", "int64", attribute, where, guards=guards)
+        picked = Affine(0, (0,) * len(self.space), ((row, 1),))
+        at = linear((*index[:axis], picked, *index[after:]), x.shape, len(self.space))
+        return self._load(owner, at.shifted(offset), guards)
 
-        def load(where: int) -> int:
-            attribute = self.scope.site(node), x.shape[axis]
-            row = self._emit("index", "int64", attribute, (where,), guards=guards)
-            picked = Affine(0, (0,) * len(self.space), ((row, 1),))
-            at = linear((*index[:axis], picked, *index[after:]), x.shape, len(self.space))
-            return self._load(owner, at.shifted(offset), guards)
-
-        return [_Point(labels, index[axis:after], guards)], load
-
-    def _picked(self, point: _Point) -> _Recipe:
+    def _picked(self, point: _Point) -> _Steps:
         """The pieces of a concatenation, each read where it lies."""
         node, index, guards = point
-        axis, dtype = node.primitive.axis, NAMES[node.dtype]  # type: ignore[attr-defined]
+        axis = node.primitive.axis  # type: ignore[attr-defined]
         needs, inside, start = [], [], 0
         for x in node.inputs:
             if x.shape[axis]:
@@ -268,14 +255,11 @@ class Scheduler:
                 needs.append(_Point(x, at, self._joined(guards, (guard,))))
                 inside.append(guard)
             start += x.shape[axis]
-
-        def pick(*values: int) -> int:
-            result = values[-1]
-            for guard, value in zip(inside[:-1], values[:-1], strict=True):
-                result = self._emit("pick", dtype, None, (value, result), guards=(guard,))
-            return result
-
-        return needs, pick
+        *values, result = yield needs
+        for guard, value in zip(inside[:-1], values, strict=True):
+            pair = value, result
+            result = self._emit("pick", NAMES[node.dtype], None, pair, guards=(guard,))
+        return result
 
     def _aligned(self, node: Node, index: Index, position: Affine) -> bool:
         """Whether an index runs through a node's elements in order."""

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from needle.compiler.emit import Builder
 from needle.compiler.emit_values import Value
 from needle.compiler.fuse_window import windowed
 from needle.compiler.graph import Node
-from needle.compiler.lower_elementwise import Place
 from needle.compiler.lower_index import Affine, Copy, anchor, split, strides_of
 from needle.compiler.lower_instruction import Nest, Store
 from needle.compiler.lower_layout import Layout
@@ -59,38 +56,12 @@ class WindowWork(Work):
 
     def write(self, task: Task) -> None:
         """Write the body."""
-        b, pointers, scratch = task.b, task.pointers, task.scratch
-        count = len(self.fill.dtypes) - 1
-
-        def fill(image: Value, row: Value, chunk: Value) -> None:
-            _Band(task._replace(pointers=pointers[:count]), self.plan, self.fill).write(
-                image, row, chunk
-            )
-
-        def coming(window: Value, number: int) -> None:
-            self._fetch(b, pointers, window, number)
-
         plan, results = self.plan, self.epilogue.results(task, self.plan.lanes)
-        nest = WindowNest(b, plan.dtype, plan.lanes, plan.columns, results, plan, pointers[count],
-                          scratch, fill, coming)  # fmt: skip
+        count = len(self.fill.dtypes) - 1
+        task, right = task._replace(pointers=task.pointers[:count]), task.pointers[count]
+        nest = _ImagesNest(task.b, plan.dtype, plan.lanes, plan.columns, results, plan, right,
+                           task.scratch, task, self.fill)  # fmt: skip
         nest.write(task.begin, task.end)
-
-    def _fetch(self, b: Builder, pointers: Sequence[Value], window: Value, number: int) -> None:
-        """Ask for the arrays that lie in memory as the images do, as far as some windows go."""
-        g, space = self.plan.geometry, self.fill.space
-        image, windows = math.prod(g.source) * g.channels, math.prod(g.out)
-        common = math.gcd(image, windows)
-        start = window * (image // common)
-        start = start if windows == common else b.div(start, windows // common)
-        for i in self.fill.loads:
-            if i.affine.dynamic or i.guards:
-                continue
-            steps = zip(space, i.affine.coefs, strides_of(space), strict=True)
-            if all(n == 1 or coef == stride for n, coef, stride in steps):
-                at = start + i.affine.const
-                line = 64 // ITEM_BYTES[i.dtype]
-                with b.loop(0, -(-number * image // windows), line) as loop:
-                    b.prefetch(pointers[i.attribute - 1], at + loop.index, i.dtype, 2)
 
 
 def _fill(images: Node, plan: WindowPlan, scope: Scope) -> tuple[Nest, Slots]:
@@ -110,22 +81,40 @@ def _fill(images: Node, plan: WindowPlan, scope: Scope) -> tuple[Nest, Slots]:
 
 
 @dataclass(frozen=True)
-class _Band:
-    """Writes the code that copies a band to scratch."""
+class _ImagesNest(WindowNest):
+    """The loops of a product whose bands are made by a nest."""
 
     task: Task
-    plan: WindowPlan
     nest: Nest
 
-    def write(self, image: Value, row: Value, chunk: Value) -> None:
+    def coming(self, window: Value, count: int) -> None:
+        """Ask for the arrays that lie in memory as the images do, as far as some windows go."""
+        b, g, space = self.b, self.plan.geometry, self.nest.space
+        image, windows = math.prod(g.source) * g.channels, math.prod(g.out)
+        common = math.gcd(image, windows)
+        start = window * (image // common)
+        start = start if windows == common else b.div(start, windows // common)
+        for i in self.nest.loads:
+            if i.affine.dynamic or i.guards:
+                continue
+            steps = zip(space, i.affine.coefs, strides_of(space), strict=True)
+            if all(n == 1 or coef == stride for n, coef, stride in steps):
+                at = start + i.affine.const
+                line = 64 // ITEM_BYTES[i.dtype]
+                with b.loop(0, -(-count * image // windows), line) as loop:
+                    pointer = self.task.pointers[i.attribute - 1]
+                    b.prefetch(pointer, at + loop.index, i.dtype, 2)
+
+    def fill(self, image: Value, row: Value, chunk: Value) -> None:
         """Zeros everywhere if there are any, then the pixels inside the images."""
-        b, plan, g = self.task.b, self.plan, self.plan.geometry
+        b, plan, g = self.b, self.plan, self.plan.geometry
         if plan.padded != g.source:
-            self._clear()
+            b.fill(b.zeros(plan.dtype, plan.lanes), self.scratch, 0, plan.sizes[0])
         images, rows, pixels = plan.strides
         first = row * g.stride.height - plan.before.height  # the image's row that comes first
         origin = b.const(plan.before.width * pixels, "int64") - first * rows - image * images
-        writer, top = self._begin(b.address(self.task.scratch, origin, plan.dtype), chunk)
+        writer = self._writer(b.address(self.scratch, origin, plan.dtype))
+        top = writer.top().at(3, chunk, None)
         low = b.maximum(first, 0)
         high = b.minimum(first + plan.span, g.source.height)
         with b.loop(image, image + plan.images) as i, b.loop(low, high) as j:
@@ -133,23 +122,11 @@ class _Band:
             with b.loop(0, g.source.width) as k:
                 writer.item(place.at(2, k.index, None))
 
-    def _clear(self) -> None:
-        b, plan = self.task.b, self.plan
-        zero = b.zeros(plan.dtype, plan.lanes)
-
-        def body(index: Value, mask: int | None) -> None:
-            b.store(zero, self.task.scratch, index, mask)
-
-        b.sweep(plan.sizes[0], plan.lanes, body)
-
-    def _begin(self, origin: Value, chunk: Value) -> tuple[NestWriter, Place]:
-        """The writer of the nest and the place outside its loops, with all that is known there."""
-        plan = self.plan
-        width = 1
+    def _writer(self, origin: Value) -> NestWriter:
+        """What writes the code of a pixel; `origin` is where the first one of all would lie."""
+        plan, width = self.plan, 1
         apart = plan.geometry.axes[3] != 3  # gathering few channels takes longer than one by one
         while width < plan.chunk and width < 2 * plan.lanes and (not apart or plan.chunk > 8):
             width *= 2
-        layout = Layout(4, width, (False,) * 4 + (True,), 1, 1)
         task = self.task._replace(pointers=(origin, *self.task.pointers))
-        writer = NestWriter(task, self.nest, layout)
-        return writer, writer.top().at(3, chunk, None)
+        return NestWriter(task, self.nest, Layout(4, width, (False,) * 4 + (True,), 1, 1))

@@ -17,6 +17,7 @@ R. van de Geijn, "Anatomy of high-performance matrix multiplication", ACM TOMS 3
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Literal
 
@@ -127,6 +128,7 @@ class MatMulPlan:
         return -(-elements * ITEM_BYTES[self.dtype] // 64) * 64
 
 
+@functools.lru_cache(maxsize=1024)
 def plan_matmul(
     target: Target,
     m: int,

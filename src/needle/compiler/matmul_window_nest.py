@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -24,17 +24,19 @@ class Tile(NamedTuple):
 
 @dataclass(frozen=True)
 class WindowNest(TileNest):
-    """Writes the loops of one kernel.
-
-    `fill(image, row, chunk)` copies a band to scratch, `coming(window, count)` fetches what the
-    bands of some windows are made of.
-    """
+    """Writes the loops of one kernel, where it is known how bands are made."""
 
     plan: WindowPlan
     right: Value
     scratch: Value
-    fill: Callable[[Value, Value, Value], None]
-    coming: Callable[[Value, int], None]
+
+    def fill(self, image: Value, row: Value, chunk: Value) -> None:
+        """Write a band to scratch: that of an image and all after it, from a row of windows on."""
+        raise NotImplementedError
+
+    def coming(self, window: Value, count: int) -> None:
+        """Ask for what the bands of some windows are made of."""
+        raise NotImplementedError
 
     def write(self, begin: Value, end: Value) -> None:
         """Write the code of blocks `begin..end`."""

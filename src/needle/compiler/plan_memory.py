@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import bisect
+import itertools
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from needle.compiler.graph import Node
 from needle.compiler.lower import Lowered
@@ -51,55 +54,34 @@ def allocate(lowered: Sequence[Lowered], waits: Sequence[bool], places: dict[Nod
 
     A place is used again only behind a barrier, so that sharing memory never costs one.
     """
-    epoch = 0
-    epochs = []
-    for wait in waits:
-        epoch += wait
-        epochs.append(epoch)
+    epochs = list(itertools.accumulate(waits, initial=0))[1:]
     last: dict[Node, int] = {}
     for one, now in zip(lowered, epochs, strict=True):
         last.update(dict.fromkeys(map(storage, one.parameters), now))
-    free: list[tuple[int, int]] = []
-    ending: dict[int, list[tuple[int, int]]] = {}
+    live: list[_Place] = []
     top = 0
-    done = -1
     for one, now in zip(lowered, epochs, strict=True):
-        for gone in range(done + 1, now):
-            for place in ending.pop(gone, ()):
-                _release(free, place)
-        done = now - 1
+        live = [place for place in live if place.last >= now]
         for node in one.writes:
-            if node in places:
-                continue
-            size = -(-node.size * node.dtype.itemsize // ALIGNMENT) * ALIGNMENT
-            offset = _take(free, size)
-            if offset is None:
-                offset, top = top, top + size
-            places[node] = Buffer("arena", 0, offset)
-            ending.setdefault(last[node], []).append((offset, size))
+            if node not in places:
+                size = -(-node.size * node.dtype.itemsize // ALIGNMENT) * ALIGNMENT
+                start = _smallest_gap(live, size)
+                bisect.insort(live, _Place(start, start + size, last[node]))
+                top = max(top, start + size)
+                places[node] = Buffer("arena", 0, start)
     return top
 
 
-def _take(free: list[tuple[int, int]], size: int) -> int | None:
-    """The smallest free range that fits, cut to size."""
-    fitting = [place for place in free if place[1] >= size]
-    if not fitting:
-        return None
-    offset, room = min(fitting, key=lambda place: place[1])
-    free.remove((offset, room))
-    if room > size:
-        free.append((offset + size, room - size))
-    return offset
+class _Place(NamedTuple):
+    """Bytes of the arena, and the epoch in which they are last used."""
+
+    start: int
+    stop: int
+    last: int
 
 
-def _release(free: list[tuple[int, int]], place: tuple[int, int]) -> None:
-    """Add a range, joined with its neighbours."""
-    offset, size = place
-    for other in list(free):
-        if other[0] + other[1] == offset:
-            free.remove(other)
-            offset, size = other[0], size + other[1]
-        elif offset + size == other[0]:
-            free.remove(other)
-            size += other[1]
-    free.append((offset, size))
+def _smallest_gap(live: Sequence[_Place], size: int) -> int:
+    """Where to put so many bytes: into the smallest gap between places that fits, or after them."""
+    stops = [0, *(place.stop for place in live)]
+    gaps = ((place.start - stop, stop) for place, stop in zip(live, stops, strict=False))
+    return min((gap for gap in gaps if gap[0] >= size), default=(0, stops[-1]))[1]

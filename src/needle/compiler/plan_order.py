@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from needle.compiler.fuse_group import MOST_MEMBERS
 from needle.compiler.graph import Node
 from needle.compiler.lower import Lowered, bundled, with_tail
+from needle.compiler.lower_bundle import Tailed
 from needle.compiler.lower_nest import NestWork
-from needle.compiler.lower_tail import Tailed
 from needle.compiler.lower_index import storage
 
 TAIL_ELEMENTS = 4096
