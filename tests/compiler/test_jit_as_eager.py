@@ -1,5 +1,6 @@
 """Programs that once gave another result than the eager run: now the same, or an error."""
 
+import contextlib
 import copy
 import numbers
 import pickle
@@ -500,6 +501,41 @@ def test_defaults_of_functions_are_guarded(jit):
     for k, act in enumerate(acts):
         model.act = act
         assert f(one).item() == k + 2
+
+
+# ---- errors that the user's code catches
+
+
+@pytest.mark.parametrize(
+    "ask", [float, bool, np.asarray, np.sort, lambda t: t.item() * np.random.rand()]
+)
+def test_what_needs_a_value_is_an_error_also_where_it_is_caught(jit, ask):
+    def f(x):
+        try:
+            ask(x.cached_data.sum())
+        except Exception:
+            return x * 2
+        return x * 3
+
+    def g(x):
+        with contextlib.suppress(Exception):
+            ask(x.cached_data)
+        np.random.rand()
+        return x
+
+    for function in (f, g):
+        with pytest.raises(TraceError, match=r"needs the value|not traced"):
+            jit(function)(ndl.Tensor([1.0]))
+
+
+def test_other_errors_may_be_caught(jit):
+    def f(x):
+        try:
+            return x.reshape(7)
+        except ValueError:
+            return x * 2
+
+    assert jit(f)(ndl.Tensor([1.0])).item() == 2
 
 
 module = sys.modules[__name__]

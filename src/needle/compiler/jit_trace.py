@@ -58,6 +58,8 @@ def _trace(
             mode.tracer = tracer
             try:
                 result = _run(tracer, function, args, kwargs, static, leaves)
+                if tracer.recorder.refused is not None:
+                    raise tracer.recorder.refused
                 if watch:
                     generators.check(tracer.recorder)
                 elif generators.used():

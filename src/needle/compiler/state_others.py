@@ -19,8 +19,7 @@ import numpy as np
 from needle.autograd.tensor import Tensor
 from needle.compiler.state import State, is_user_file, style
 from needle.compiler.state_holders import ClassSpace, Holder, Members, attributes
-from needle.compiler.trace_record import Recorder
-from needle.errors import TraceError
+from needle.compiler.trace_record import Recorder, refuse
 
 
 def others(state: State) -> tuple[list[Holder], list[tuple[str, Any]]]:
@@ -103,7 +102,7 @@ class Generators:
             if i >= 2:
                 self.drawn.append(f"drawn from {name}, before `{source.op}` at {source.place}")
                 continue
-            raise TraceError(
+            raise refuse(
                 f"{name} was used inside a compiled function, before `{source.op}` at "
                 f"{source.place}: its numbers would be the same at each call; use "
                 "ndl.init.rand, ndl.init.randn or ndl.init.randb"

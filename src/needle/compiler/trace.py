@@ -25,7 +25,6 @@ from needle.compiler import trace_record as t
 from needle.compiler.graph import Node
 from needle.compiler.primitives_base import type_text
 from needle.compiler.trace_record import ArrayOrigin, Recorder, check_dtype, not_traced
-from needle.errors import TraceError
 
 
 class Traced:
@@ -91,7 +90,7 @@ class TracedArray(Traced):
         if not self._recorder.active:
             source = self._node.source
             where = f" at {source.place}" if source else ""
-            raise TraceError(
+            raise t.refuse(
                 f"a value that a compiled function computed{where} was kept where the compiler "
                 "does not see it, and is used after the call; return it from the function instead"
             )
@@ -164,7 +163,7 @@ class TracedArray(Traced):
 
     def _needs_value(self, what: str, instead: str = "") -> NoReturn:
         _ = self.node
-        raise TraceError(
+        raise t.refuse(
             f"{what} needs the value of a traced {type_text(self._node)}, which is known only when "
             f"the compiled program runs{t.at_line()}; {instead + ', ' if instead else ''}return it "
             "and look at it outside, print it with ndl.debug_print, or call the function under "

@@ -20,7 +20,6 @@ from needle.compiler.trace import TracedArray, is_foreign
 from needle.compiler.trace_composed import COMPOSED
 from needle.compiler.trace_operand import as_traced, lift, shape_of, typed, wrap
 from needle.compiler.trace_record import not_traced
-from needle.errors import TraceError
 
 Rule = Callable[..., Any]
 
@@ -122,7 +121,7 @@ def _loop(ufunc: np.ufunc, inputs: tuple[Any, ...], dtype: Any) -> tuple[np.dtyp
     options: Any = {} if dtype is None else {"signature": form}
     dtypes = ufunc.resolve_dtypes(wanted, **options)
     if any(d not in DTYPES for d in dtypes):
-        raise TraceError(
+        raise t.refuse(
             f"np.{ufunc.__name__} of {', '.join(str(k) for k in kinds)} computes in "
             f"{dtypes[-1]}, which is not compiled{t.at_line()}; convert with .astype('float32')"
         )
@@ -135,7 +134,7 @@ def store(name: str, out: Any, result: Any) -> Any:
     results = result if isinstance(result, tuple) else (result,)
     for target, value in zip(outs, results, strict=True):
         if not isinstance(target, TracedArray):
-            raise TraceError(
+            raise t.refuse(
                 f"np.{name}: out= is an ndarray made outside of the trace{t.at_line()}; make it "
                 "with np.empty_like(x) of a traced x"
             )

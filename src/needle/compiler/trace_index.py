@@ -18,7 +18,6 @@ from needle.compiler.graph import Node
 from needle.compiler.primitives import Flip, Gather, Pad, Primitive, ScatterAdd, Slice
 from needle.compiler.trace import TracedArray
 from needle.compiler.trace_operand import as_traced, blank, lift, wrap
-from needle.errors import TraceError
 
 _FULL = slice(None)
 
@@ -147,7 +146,7 @@ def _item(part: Any) -> Any:
     if part is None or part is Ellipsis or isinstance(part, slice):
         return part
     if isinstance(part, bool | np.bool_):
-        raise TraceError(f"indexing by True or False is not traced{t.at_line()}; use None")
+        raise t.refuse(f"indexing by True or False is not traced{t.at_line()}; use None")
     if isinstance(part, list):
         part = np.asarray(part, dtype=np.intp if not part else None)
     if isinstance(part, TracedArray):
@@ -155,7 +154,7 @@ def _item(part: Any) -> Any:
             known = t.active().fix(part)
             if known is not None:
                 return known.nonzero()
-            raise TraceError(
+            raise t.refuse(
                 f"indexing by a traced mask gives a shape that depends on values{t.at_line()}; use "
                 "ops.where(mask, a, b), or multiply by the mask"
             )
@@ -217,7 +216,7 @@ def setitem(x: TracedArray, index: Any, value: Any) -> None:
     values = lift(value, x.dtype)
     if isinstance(index, TracedArray | np.ndarray) and index.dtype == np.bool_:
         if values.shape != () and not isinstance(index, np.ndarray):
-            raise TraceError(
+            raise t.refuse(
                 f"a[mask] = array is not traced{t.at_line()}; use np.where(mask, array, a)"
             )
         if values.shape == ():
@@ -229,7 +228,7 @@ def setitem(x: TracedArray, index: Any, value: Any) -> None:
             return
     plan = Index(index, x.shape)
     if not plan.basic and not _distinct(plan):
-        raise TraceError(
+        raise t.refuse(
             f"a[index] = values with an index that may name an element twice is not traced"
             f"{t.at_line()}; use ops.scatter_add"
         )

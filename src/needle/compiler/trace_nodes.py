@@ -16,7 +16,6 @@ from needle.compiler.trace import TracedArray
 from needle.compiler.trace_elementwise import truth
 from needle.compiler.trace_operand import as_traced, blank, lift, result_type, wrap
 from needle.compiler.trace_record import not_traced
-from needle.errors import TraceError
 
 
 def given(x: Any) -> bool:
@@ -52,7 +51,7 @@ def astype(x: Any, dtype: Any, *, copy: bool = True) -> TracedArray:
     """Convert to a dtype."""
     a = as_traced(x)
     if np.dtype(dtype) not in DTYPES:
-        raise TraceError(f"astype: {np.dtype(dtype)} is not compiled{t.at_line()}; use float32")
+        raise t.refuse(f"astype: {np.dtype(dtype)} is not compiled{t.at_line()}; use float32")
     if a.dtype == np.dtype(dtype) and not copy:
         return a
     return wrap(t.cast(a.node, np.dtype(dtype)))

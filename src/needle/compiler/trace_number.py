@@ -17,8 +17,7 @@ import numpy as np
 
 from needle.compiler.graph import Node
 from needle.compiler.trace import Traced
-from needle.compiler.trace_record import Calculation, Guard, Literal, Recorder, is_needles
-from needle.errors import TraceError
+from needle.compiler.trace_record import Calculation, Guard, Literal, Recorder, is_needles, refuse
 
 _PLAIN = (int, float, np.number, np.bool_)
 _ATTRIBUTES = {name for kind in (int, float) for name in dir(kind) if not name.startswith("_")}
@@ -112,9 +111,7 @@ _ALL = (*_PLAIN, TracedNumber)
 
 def _check_active(recorder: Recorder) -> None:
     if not recorder.active:
-        raise TraceError(
-            "a number of a compiled function is used after the call; return it instead"
-        )
+        raise refuse("a number of a compiled function is used after the call; return it instead")
 
 
 def calculate(function: Callable[..., Any], *operands: Any) -> TracedNumber:

@@ -81,6 +81,7 @@ class Recorder:
         self.fixed: list[tuple[Any, np.ndarray]] = []  # guarded contents, by where they are
         self._numbers: dict[int, Node] = {}
         self.on_node: Callable[[], None] | None = None
+        self.refused: TraceError | None = None
 
     def input(self, label: str, shape: Sequence[int], dtype: Any, origin: Any) -> Node:
         """Add an input to the graph."""
@@ -177,16 +178,24 @@ INSTEAD = {
 """What to write instead of functions that are often met."""
 
 
+def refuse(text: str) -> TraceError:
+    """Make an error, and keep it: code that catches it would go another way than eagerly."""
+    error = TraceError(text)
+    if _current.recorder is not None and _current.recorder.refused is None:
+        _current.recorder.refused = error
+    return error
+
+
 def not_traced(name: str, instead: str = "") -> NoReturn:
     """Raise for a function that the compiler does not know."""
     hint = instead or INSTEAD.get(name, "write it with functions of needle.ops")
-    raise TraceError(f"{name} is not traced{at_line()}; {hint}")
+    raise refuse(f"{name} is not traced{at_line()}; {hint}")
 
 
 def check_dtype(dtype: np.dtype, label: str) -> None:
     """Raise TraceError for a dtype that the graph does not know."""
     if dtype not in DTYPES:
-        raise TraceError(
+        raise refuse(
             f"{label}: dtype {dtype} is not compiled; use float32, float64, an integer type or "
             f"bool{at_line()}"
         )
