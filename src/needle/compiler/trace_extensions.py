@@ -10,7 +10,7 @@ import numpy as np
 from needle.backend import extensions
 
 from needle.compiler import trace_record as t
-from needle.compiler.primitives import Gather, Pad, Slice, Windows
+from needle.compiler.primitives import Gather, Windows
 from needle.compiler.trace import TracedArray
 from needle.compiler.trace_index import Index
 from needle.compiler.trace_operand import as_traced, lift, wrap
@@ -40,46 +40,25 @@ def checked_labels(labels: Any, n: int) -> TracedArray:
     return wrap(t.make(Gather(0), t.iota((n,), 0), index))
 
 
-def windows(
-    x: Any,
-    axes: Sequence[int],
-    sizes: Sequence[int],
-    strides: Sequence[int],
-    dilations: Sequence[int],
-) -> TracedArray:
-    """Return the sliding windows along `axes`, in their order; the axes within come last."""
-    node, order = lift(x), sorted(range(len(axes)), key=axes.__getitem__)
-    columns = (axes, sizes, strides, dilations)
-    along, *rest = (tuple(int(c[i]) for i in order) for c in columns)
+def windows(x: Any, *columns: Sequence[int]) -> TracedArray:
+    """Return the sliding windows along axes, in their order; the axes within come last.
+
+    `columns` are axes, sizes, strides and dilations.
+    """
+    node, count = lift(x), len(columns[0])
+    order = sorted(range(count), key=columns[0].__getitem__)
+    along, sizes, strides, dilations = (tuple(int(c[i]) for i in order) for c in columns)
     place = max(along, default=-1) + 1  # channels that lie last stay last: kernels run along them
-    view = t.make(Windows(along, rest[0], rest[1], rest[2], place), node)
-    outside = [i for i in range(len(view.shape)) if not place <= i < place + len(axes)]
-    return wrap(t.permute(view, [*outside, *(place + order.index(i) for i in range(len(axes)))]))
+    view = t.make(Windows(along, sizes, strides, dilations, place), node)
+    outside = [i for i in range(len(view.shape)) if not place <= i < place + count]
+    return wrap(t.permute(view, [*outside, *(place + order.index(i) for i in range(count))]))
 
 
-def fold(
-    x: Any,
-    shape: Sequence[int],
-    axes: Sequence[int],
-    sizes: Sequence[int],
-    strides: Sequence[int],
-    dilations: Sequence[int],
-) -> TracedArray:
+def fold(x: Any, shape: Sequence[int], *columns: Sequence[int]) -> TracedArray:
     """Add windows into zeros of `shape`: one padded slice for each place within a window."""
-    node, shape = lift(x), tuple(shape)
-    total = t.broadcast(t.constant(0, node.dtype), shape)
-    if not node.size:
-        return wrap(total)
-    cuts = extensions.fold_slices(shape, node.shape, axes, sizes, strides, dilations)
+    views, shape = as_traced(x), tuple(shape)
+    total = t.constant(0, views.dtype, shape)
+    cuts = extensions.fold_slices(shape, views.shape, *columns) if views.size else ()
     for place, index in cuts:
-        lead = (*node.shape[: len(shape)], *(1 for _ in place))
-        starts = (*(0 for _ in shape), *place)
-        stops = (*node.shape[: len(shape)], *(at + 1 for at in place))
-        part = t.make(Slice(starts, stops, (1,) * len(starts)), node)
-        ranges = [cut.indices(n) for cut, n in zip(index, shape, strict=True)]
-        low = tuple(start for start, _, _ in ranges)
-        high = tuple(n - stop for (_, stop, _), n in zip(ranges, shape, strict=True))
-        gaps = tuple(step - 1 for _, _, step in ranges)
-        padded = t.make(Pad(low, high, gaps), t.reshape(part, lead[: len(shape)]))
-        total = t.binary("add", total, padded)
+        total = t.binary("add", total, Index(index, shape).scatter(views[(..., *place)].node))
     return wrap(total)
