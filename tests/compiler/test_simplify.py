@@ -308,6 +308,10 @@ CASES = {
             lambda x, **_: g.slice_(g.permute(x, (1, 0)), (0, 1), (3, 4), (2, 1)),
             "permute[1, 0] (slice[(1, 0), (4, 3), (1, 2)] x)",
         ),
+        (
+            lambda x, **_: g.slice_(g.permute(x, (1, 0)), (1, 0), (2, 4)),
+            "slice[(1, 0), (2, 4), (1, 1)] (permute[1, 0] x)",
+        ),
         (lambda x, **_: g.pad(g.permute(x, (1, 0)), (0, 1), (2, 0)), "permute[1, 0] (pad x)"),
         (lambda x, **_: g.flip(g.permute(x, (1, 0)), (0,)), "permute[1, 0] (flip[1] x)"),
         (

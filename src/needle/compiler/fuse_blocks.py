@@ -30,19 +30,9 @@ MOST_BLOCKS, BLOCK_BYTES, BLOCK_COLUMNS = 64, 1 << 16, 128
 """Blocks of a reduction, at most; bytes of the columns of a block that are swept at once."""
 
 
-def is_long(graph: Graph) -> bool:
-    """Whether `divided` would change the graph."""
-    return any(map(_cut, graph.nodes()))
-
-
-def divided(graph: Graph) -> Graph:
+def divided(graph: Graph, groups: object = None) -> Graph:
     """The graph with long reductions to few elements in two steps."""
-    return rebuild(graph, _Divider().rewrite)
-
-
-def parallel(pattern: Pattern) -> bool:
-    """Whether a reduction at once leaves enough outer positions to keep all threads busy."""
-    return (outer_size(pattern) >= 32 and not tall(pattern)) or total_size(pattern) <= 1 << 15
+    return rebuild(graph, _Divider().rewrite) if any(map(_cut, graph.nodes())) else graph
 
 
 class _Cut(NamedTuple):

@@ -10,7 +10,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from needle.compiler.fuse_group import Group, Groups
-from needle.compiler.fuse_rules import Edge, Partial, is_reduce, outer_size
+from needle.compiler.fuse_merge import aligned
+from needle.compiler.fuse_rules import Partial, is_reduce, outer_size
 from needle.compiler.graph import Build, Graph, Node, rebuild
 from needle.compiler.primitives import Reduce
 
@@ -27,7 +28,7 @@ class Crossing(NamedTuple):
     columns: int
 
 
-def crossings(groups: Groups) -> dict[Node, Crossing]:
+def _crossings(groups: Groups) -> dict[Node, Crossing]:
     """The reductions that a row-wise kernel can make on its way."""
     found: dict[Node, Crossing] = {}
     for group in groups.alive():
@@ -75,22 +76,17 @@ def _convertible(groups: Groups, group: Group, host: Group, rows: int, columns: 
                 return False
             if after or home is None or home is group:
                 continue
-            late = home is not host and home.follows(host)
-            if late or (home is host and not _in_step(edge, host, per_row)):
+            if home is not host and home.follows(host):
+                return False
+            one_per_row = edge.source in host.outer
+            if home is host and not aligned(edge, per_row, one_per_row, host.pattern):
                 return False
     return True
 
 
-def _in_step(edge: Edge, host: Group, per_row: bool) -> bool:
-    """Whether what a reduction reads of its host is there when the host's loops come by."""
-    outer = edge.source in host.outer
-    if per_row or not outer:
-        return edge.kind == "same" and outer == per_row
-    return edge.kind == "spread" and edge.pattern == host.pattern
-
-
-def split(graph: Graph, found: dict[Node, Crossing]) -> Graph:
-    """The graph with each of these reductions made in two steps."""
+def split(graph: Graph, groups: Groups) -> Graph:
+    """The graph with each reduction that a row-wise kernel can make on its way in two steps."""
+    found = _crossings(groups)
     order = iter(graph.nodes())
 
     def rewrite(node: Node) -> Node:
@@ -98,7 +94,7 @@ def split(graph: Graph, found: dict[Node, Crossing]) -> Graph:
         crossing = found.get(next(order))
         return _in_parts(node, *crossing) if crossing is not None else node
 
-    return rebuild(graph, rewrite)
+    return rebuild(graph, rewrite) if found else graph
 
 
 def _in_parts(node: Node, rows: int, columns: int) -> Node:

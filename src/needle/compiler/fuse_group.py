@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from needle.compiler.fuse_rules import Edge, Pattern
+from needle.compiler.fuse_rules import (
+    Edge, Partial, Pattern, is_map, is_reduce, is_source, is_view, per_row, reduce_pattern,
+)  # fmt: skip
+from needle.compiler.fuse_window import is_gradient
 from needle.compiler.graph import Node
+from needle.compiler.primitives import Concat, MatMul
 
 MOST_MEMBERS = 100
 """Nodes of a kernel: LLVM's time grows faster than their number."""
@@ -35,6 +39,15 @@ class Group:
     alive: bool = True
     bits: int = 0
 
+    @staticmethod
+    def of(node: Node, state: bool, number: int) -> Group:
+        """A group of one node."""
+        pattern = reduce_pattern(node) if is_reduce(node) and not per_row(node) else None
+        size = node.inputs[0].size if is_reduce(node) else node.size
+        one_per_row = is_reduce(node) and not isinstance(node.primitive, Partial)
+        outer = {node} if one_per_row else set()
+        return Group(_kind(node), size, pattern, state, number, [node], outer, bits=1 << number)
+
     def follows(self, other: Group) -> bool:
         """Whether the other group must run earlier."""
         return self.before & other.bits != 0
@@ -48,10 +61,19 @@ class Group:
         return f"<{self.kind} {self.space} {' '.join(n.primitive.name for n in self.members)}>"
 
 
-class Groups:
-    """All groups of a graph: where each node is, and who reads it."""
+def _kind(node: Node) -> str:
+    if is_map(node) or is_reduce(node) or is_view(node) or is_source(node):
+        return "nest"
+    if isinstance(node.primitive, MatMul):
+        return "special" if is_gradient(node) else "matmul"
+    return "concat" if isinstance(node.primitive, Concat) else "special"
 
-    def __init__(self) -> None:
+
+class Groups:
+    """All groups of a graph: where each node is, what it reads, and who reads it."""
+
+    def __init__(self, order: list[Node]) -> None:
+        self._order = {node: k for k, node in enumerate(order)}
         self._all: list[Group] = []
         self.home: dict[Node, Group] = {}
         self.readers: dict[Node, list[Group]] = {}
@@ -61,28 +83,37 @@ class Groups:
         """The groups that were not joined to others."""
         return (g for g in self._all if g.alive)
 
-    def new(self, kind: str, size: int, pattern: Pattern | None, state: bool) -> Group:
-        """An empty group."""
-        group = Group(kind, size, pattern, state, len(self._all))
-        group.bits = 1 << group.number
-        self._all.append(group)
+    def alone(self, node: Node, reads: list[Edge], state: bool) -> Group:
+        """A group for a node that has none: to be started, or added to another."""
+        self.edges[node] = reads
+        group = Group.of(node, state, len(self._all))
+        for source, _, _ in reads:
+            other = self.home.get(source)
+            if other is not None:
+                group.before |= other.before | other.bits
         return group
 
-    def add(self, group: Group, node: Node, reads: list[Edge]) -> None:
-        """Put a node into a group."""
-        group.members.append(node)
+    def start(self, group: Group) -> None:
+        """Take a new group among the others."""
+        self._all.append(group)
+        self._settle(group, group)
+
+    def add(self, group: Group, new: Group) -> None:
+        """Put the node of a group that was not started into another."""
+        group.members += new.members
+        self._settle(group, new)
+        self._depend(group, new.before & ~group.bits)
+
+    def _settle(self, group: Group, new: Group) -> None:
+        (node,) = new.members
         self.home[node] = group
-        self.edges[node] = reads
-        before = 0
-        for source, kind, _ in reads:
+        for source, kind, _ in self.edges[node]:
             readers = self.readers.setdefault(source, [])
             if kind != "free" and (not readers or readers[-1] is not group):
                 readers.append(group)  # the loops of others have another order
             other = self.home.get(source)
             if other is not None and other is not group:
-                before |= other.before | other.bits
                 other.users.add(group)
-        self._depend(group, before)
 
     def _depend(self, group: Group, before: int) -> None:
         """Record what a group comes after, in it and in all that come after it."""
@@ -93,11 +124,6 @@ class Groups:
                 top.before |= bits
                 stack.extend((user, top.before) for user in top.users if user.alive)
 
-    def cyclic(self, group: Group, reads: list[Edge]) -> bool:
-        """Whether something among `reads` comes after the group."""
-        others = (self.home.get(e.source) for e in reads)
-        return any(o is not None and o is not group and o.follows(group) for o in others)
-
     def between(self, first: Group, second: Group) -> bool:
         """Whether a third group must run after one of the two and before the other."""
         for early, late in ((first, second), (second, first)):
@@ -107,12 +133,12 @@ class Groups:
                     return True
         return False
 
-    def join(self, group: Group, gone: Group) -> None:
-        """Move all nodes of one group into another."""
+    def join(self, group: Group, gone: Group, outer: set[Node]) -> None:
+        """Move all nodes of one group into another; `outer`: those of both with a value a row."""
         gone.alive = False
         if group.pattern is None:
             group.pattern = gone.pattern
-        group.outer |= gone.outer
+        group.outer = outer
         for node in gone.members:
             self.home[node] = group
         order = sorted([*group.members, *gone.members], key=self._order.__getitem__)
@@ -129,10 +155,6 @@ class Groups:
         group.before = (group.before | gone.before) & ~group.bits
         for user in list(group.users):
             self._depend(user, group.before | group.bits)
-
-    def number_nodes(self, order: list[Node]) -> None:
-        """Remember the order of all nodes, in which joined groups list theirs."""
-        self._order = {node: k for k, node in enumerate(order)}
 
 
 @dataclass

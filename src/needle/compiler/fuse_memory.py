@@ -30,8 +30,10 @@ class Recipe(NamedTuple):
 
     leaves: frozenset[Node]
     nodes: frozenset[Node]
-    heavy: bool
-    slow: bool
+
+    def calls(self, functions: frozenset[str]) -> bool:
+        """Whether one of the nodes is one of these functions."""
+        return any(node.primitive.name in functions for node in self.nodes)
 
 
 class _Keeper:
@@ -55,36 +57,23 @@ class _Keeper:
 
     def decide(self, node: Node, recompute: bool) -> None:
         """Keep a node that others read, unless each of them gains by computing it."""
-        recipe = self._recipe(node)
-        if recipe is not None:
+        recipe, readers = self._recipe(node), self.readers.get(node, ())
+        pays = recompute and recipe and all(self._pays(node, recipe, g) for g in readers)
+        if recipe is not None and (pays or not readers):
             self.recipes[node] = recipe
-        readers = self.readers.get(node, ())
-        if node in self.kept or not readers:
-            self._read(node, readers)
-            return
-        if recipe is None or not recompute or not all(self._pays(node, recipe, g) for g in readers):
+            if readers:
+                self.kept |= recipe.leaves & self.home.keys()
+        elif readers:
             self.kept.add(node)
-            self._read(node, readers)
-            self.recipes.pop(node, None)
-            return
         for group in readers:
-            self.reads[group] |= recipe.leaves
-        self.kept |= recipe.leaves & self.home.keys()
-
-    def _read(self, node: Node, readers: Iterable[Group]) -> None:
-        for group in readers:
-            self.reads[group].add(node)
+            self.reads[group] |= recipe.leaves if recipe is not None and pays else {node}
 
     def _recipe(self, node: Node) -> Recipe | None:
-        plain = (
-            is_map(node) and not stored_operands(node) and not isinstance(node.primitive, Random)
-        )
-        if not plain or node in self.kept:
+        drawn = isinstance(node.primitive, Random)
+        if drawn or not is_map(node) or stored_operands(node) or node in self.kept:
             return None
         leaves: set[Node] = set()
         nodes = {node}
-        fn = node.primitive.name
-        heavy, slow = fn in HEAVY, fn in SLOW
         for source, _, _ in self.edges[node]:
             recipe = self.recipes.get(source)
             if recipe is None or self._dear(source, recipe):
@@ -92,10 +81,9 @@ class _Keeper:
             else:
                 leaves |= recipe.leaves
                 nodes |= recipe.nodes
-                heavy, slow = heavy | recipe.heavy, slow | recipe.slow
         if len(nodes) > MOST_RECOMPUTED or len(leaves) > MOST_RECOMPUTED:
             return None
-        return Recipe(frozenset(leaves), frozenset(nodes), heavy, slow)
+        return Recipe(frozenset(leaves), frozenset(nodes))
 
     def _dear(self, node: Node, recipe: Recipe) -> bool:
         """Whether keeping a value takes less memory than keeping what it is made of."""
@@ -106,9 +94,10 @@ class _Keeper:
         read = self.reads[reader]
         extra = _bytes(recipe.leaves - read)
         small = node.size * 16 <= reader.size and reader.kind != "concat"  # reads each piece once
-        if small and (recipe.slow or extra <= reader.size * 2):
-            return node.size == 1 or not recipe.slow
-        return not recipe.heavy and extra <= SLACK * _bytes([node])
+        slow = recipe.calls(SLOW)
+        if small and (slow or extra <= reader.size * 2):
+            return node.size == 1 or not slow
+        return not recipe.calls(HEAVY) and extra <= SLACK * _bytes([node])
 
 
 def _bytes(nodes: Iterable[Node]) -> int:

@@ -7,7 +7,9 @@ or feed one another, may still stand apart. Here they are joined where one loop 
 from __future__ import annotations
 
 
-from needle.compiler.fuse_rules import Edge, Partial, is_reduce, reduce_pattern
+from needle.compiler.fuse_rules import (
+    Edge, Partial, Pattern, is_reduce, outer_size, per_row,
+)  # fmt: skip
 from needle.compiler.fuse_group import MOST_MEMBERS, Group, Groups
 from needle.compiler.graph import Node
 
@@ -17,10 +19,14 @@ def merge(groups: Groups) -> None:
     changed = True
     while changed:
         changed = False
-        for group in list(groups.alive()):
+        for group in [g for g in groups.alive() if g.kind == "nest"]:
             for other in _neighbours(groups, group):
-                if other.alive and group.alive and _fits(groups, other, group):
-                    groups.join(other, group)
+                if not other.alive or not group.alive:
+                    continue
+                large, small = sorted((other, group), key=lambda g: -g.size)
+                outer = joint(groups, large, small)
+                if outer is not None:
+                    groups.join(large, small, outer)
                     changed = True
 
 
@@ -37,40 +43,43 @@ def _neighbours(groups: Groups, group: Group) -> list[Group]:
     return [g for g in found if g.kind == "nest"]
 
 
-def _fits(groups: Groups, first: Group, second: Group) -> bool:
-    """Whether two groups can be one kernel."""
-    if first.kind != "nest" or second.kind != "nest" or first.state != second.state:
-        return False
-    if len(first.members) + len(second.members) > MOST_MEMBERS or first.size != second.size:
-        return False
+def joint(groups: Groups, first: Group, second: Group) -> set[Node] | None:
+    """The nodes with one value per row if both groups were one kernel; None if they cannot be.
+
+    All that the second computes may be one value per row of the first.
+    """
+    if first.state != second.state or len(first.members) + len(second.members) > MOST_MEMBERS:
+        return None
     pattern = first.pattern if first.pattern is not None else second.pattern
-    if second.pattern not in (None, pattern):
-        return False
-    if not all(_in_step(groups, a, b, pattern) for a, b in ((first, second), (second, first))):
-        return False
-    return not groups.between(first, second)
+    found = None
+    if first.size == second.size and second.pattern in (None, pattern):
+        found = _in_step(groups, first, second, first.outer | second.outer, pattern)
+    if found is None and second.pattern is None and second.size == outer_size(first.space):
+        rows = {node for node in second.members if not is_reduce(node)}
+        found = _in_step(groups, first, second, first.outer | rows, pattern)
+    return None if found is None or groups.between(first, second) else found
 
 
-def _in_step(groups: Groups, reader: Group, other: Group, pattern: object) -> bool:
-    """Whether all that `reader` reads of `other` is read in the loops' own order."""
-    for node in reader.members:
-        for edge in groups.edges[node]:
-            if groups.home.get(edge.source) is other and not aligned(
-                edge, node, node in reader.outer, edge.source in other.outer, pattern
-            ):
-                return False
-    return True
+def _in_step(
+    groups: Groups, first: Group, second: Group, outer: set[Node], pattern: Pattern | None
+) -> set[Node] | None:
+    """`outer`, if all that the groups read of each other is read in the loops' own order."""
+    reads = [(second, first), (first, second)] if first in second.users else [(second, first)]
+    for reader, other in reads:
+        for node in reader.members:
+            rows = per_row(node) or (node in outer and not is_reduce(node))
+            for edge in groups.edges[node]:
+                if groups.home.get(edge.source) is other and not aligned(
+                    edge, rows, edge.source in outer, pattern
+                ):
+                    return None
+    return outer
 
 
-def aligned(edge: Edge, node: Node, outer: bool, source_outer: bool, pattern: object) -> bool:
+def aligned(edge: Edge, reads_rows: bool, one_per_row: bool, pattern: Pattern | None) -> bool:
     """Whether a node can read a value of its own group: at the same position, or one per row."""
     if isinstance(edge.source.primitive, Partial):
         return False
-    if isinstance(node.primitive, Partial) and node.inputs[0].shape[1] == 1:
-        return edge.kind == "same" and source_outer
-    inner = is_reduce(node) or not outer
-    if is_reduce(node) and reduce_pattern(node) != pattern:
-        return False
     if edge.kind == "same":
-        return source_outer != inner
-    return edge.kind == "spread" and source_outer and inner and edge.pattern == pattern
+        return one_per_row == reads_rows
+    return edge.kind == "spread" and one_per_row and not reads_rows and edge.pattern == pattern

@@ -8,7 +8,7 @@ Patterns do not change under reshape, so kernels agree on loops whatever the sha
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -78,6 +78,11 @@ def is_reduce(node: Node) -> bool:
     return isinstance(node.primitive, Reduce | ArgReduce | Partial)
 
 
+def per_row(node: Node) -> bool:
+    """Whether a node sums one value per row over the rows of a block."""
+    return isinstance(node.primitive, Partial) and node.inputs[0].shape[1] == 1
+
+
 def is_view(node: Node) -> bool:
     """Whether the node only moves elements, as an index map."""
     return isinstance(node.primitive, VIEWS)
@@ -125,32 +130,31 @@ def total_size(pattern: Pattern) -> int:
     return math.prod(n for n, _ in pattern)
 
 
-def edges(node: Node) -> Iterator[Edge]:
-    """What a node reads, views skipped; literals and counters are left out."""
-    for x in [node] if is_view(node) else node.inputs:
-        yield from _edge(x)
+def _operands(node: Node) -> tuple[Sequence[Node], Sequence[Node]]:
+    """The inputs that a kernel addresses as a whole, and those that it reads through views."""
+    if is_view(node):
+        return (), (node,)
+    if isinstance(node.primitive, Gather):
+        return node.inputs[:1], node.inputs[1:]
+    if isinstance(node.primitive, Concat) or is_map(node) or is_reduce(node):
+        return (), node.inputs
+    pulled = 0 if windowed(node) is None else 1
+    return node.inputs[pulled:], node.inputs[:pulled]
 
 
 def stored_operands(node: Node) -> list[Node]:
-    """The operands that must lie in memory as they are: a kernel addresses them as a whole."""
-    if isinstance(node.primitive, Gather):
-        return [anchor(node.inputs[0])[0]]
-    pulled = isinstance(node.primitive, Concat) or is_map(node) or is_reduce(node) or is_view(node)
-    first = 0 if windowed(node) is None else 1
-    return [] if pulled else [anchor(x)[0] for x in node.inputs[first:]]
+    """The operands that must lie in memory as they are."""
+    return [anchor(x)[0] for x in _operands(node)[0]]
 
 
-def all_edges(node: Node) -> list[Edge]:
-    """All that a node reads: stored operands as they are, the others through their views."""
-    stored = [Edge(x, "stored", ()) for x in stored_operands(node)]
-    others = node.inputs
-    if stored:
-        windows = windowed(node) is not None
-        others = node.inputs[1:] if isinstance(node.primitive, Gather) else others[: int(windows)]
-    return [*stored, *(e for x in others for e in _edge(x))]
+def edges(node: Node) -> list[Edge]:
+    """All that a node reads, literals and counters left out."""
+    whole, pulled = _operands(node)
+    stored = [Edge(anchor(x)[0], "stored", ()) for x in whole]
+    return [*stored, *(edge for edge in map(_edge, pulled) if edge is not None)]
 
 
-def _edge(x: Node) -> Iterator[Edge]:
+def _edge(x: Node) -> Edge | None:
     kind, pattern = "same", NO_PATTERN
     while is_view(x):
         (below,) = x.inputs
@@ -161,8 +165,7 @@ def _edge(x: Node) -> Iterator[Edge]:
         elif not isinstance(x.primitive, Reshape):
             kind, pattern = "free", NO_PATTERN
         x = below
-    if not isinstance(x.primitive, Constant | Iota):
-        yield Edge(x, kind, pattern)
+    return None if isinstance(x.primitive, Constant | Iota) else Edge(x, kind, pattern)
 
 
 def _spread(shape: Shape, to: Shape) -> Pattern:

@@ -104,13 +104,8 @@ def _inside(x: Node, axes: tuple[int, ...], most: tuple[int, ...]) -> tuple[Node
 
 def is_gradient(node: Node) -> bool:
     """Whether a node is a product that sums over all windows."""
-    return _images_of_gradient(node) > 0
-
-
-def _images_of_gradient(node: Node) -> int:
-    product, found = node.primitive, windowed(node)
-    summed = isinstance(product, MatMul) and product.transpose_a and found is not None
-    return found[1].images if found is not None and summed else 0
+    product = node.primitive
+    return isinstance(product, MatMul) and product.transpose_a and windowed(node) is not None
 
 
 def in_parts(graph: Graph) -> Graph:
@@ -120,12 +115,12 @@ def in_parts(graph: Graph) -> Graph:
     """
 
     def rewrite(node: Node) -> Node:
-        images = _images_of_gradient(node)
-        if len(node.shape) != 2 or not images:
+        found = windowed(node) if is_gradient(node) and len(node.shape) == 2 else None
+        if found is None:
             return node
         a, b = node.inputs
         most = min(MOST_PARTS, PART_BYTES // (node.size * node.dtype.itemsize))
-        parts = max((p for p in range(1, most + 1) if images % p == 0), default=1)
+        parts = max((p for p in range(1, most + 1) if found[1].images % p == 0), default=1)
         if parts == 1 or 2 * node.size * a.shape[0] < LEAST_FLOPS:
             return node
         build = Build(node.source)

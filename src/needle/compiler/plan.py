@@ -59,8 +59,7 @@ def compile_graph(
     """
     target = target or host()
     graph = with_panels(in_parts(distinct_outputs(without_empty(graph))), target)
-    ties = {graph.outputs[o]: graph.inputs[i] for o, i in (tied or {}).items()}
-    graph, groups, memory = fuse(graph, ties, fusing=fusing)
+    graph, groups, memory = fuse(graph, tied or (), fusing=fusing)
     ties = {graph.outputs[o]: graph.inputs[i] for o, i in (tied or {}).items()}
     kernels = Kernels(target)
     lowered = plan_order.ordered(plan_order.tailed(_lower(kernels, groups, memory)))

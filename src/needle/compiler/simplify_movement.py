@@ -205,8 +205,11 @@ def view_of_permute(
 ) -> Node | None:
     """slice(permute x) -> permute(slice x), likewise flip, pad and windows.
 
-    The permutes of channels that come second meet those of the next layer, and go.
+    The permutes of channels that come second meet those of the next layer, and go. But rows of a
+    permuted array stay what they are: one copy makes all of them, as the heads of attention.
     """
+    if isinstance(p, Slice) and node.shape[1:] == node.inputs[0].shape[1:]:
+        return None
     axes = below.axes
 
     def ordered(amounts: Sequence[Any]) -> tuple[Any, ...]:
