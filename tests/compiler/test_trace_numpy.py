@@ -391,6 +391,22 @@ def test_integers_widen_as_in_numpy():
         check(lambda x: (x.sum(), x.prod(axis=1), x.cumsum(axis=0), x.mean(), x.max(), x.var()), x)
 
 
+def test_integers_and_bools_are_what_numpy_makes_of_them():
+    check(
+        lambda x: (np.round(x), np.round(x * 30, -1), x.round(1), np.reciprocal(x)),
+        INTS - 3 * (INTS == 0),
+    )
+    check(
+        lambda x: (np.sum(x, initial=0.5), np.max(x, initial=7.5), np.max(x > 0, initial=1)), INTS
+    )
+    check(
+        lambda x: (np.sum(x, where=x > 1, initial=0.5), np.take_along_axis(x, INTS[0] % 5, None)),
+        INTS,
+    )
+    mask = INTS > 1
+    check(lambda x: (np.diff(x), np.isclose(x, x[0]), np.einsum("ij->i", x)), mask)
+
+
 def test_empty_and_scalar_arrays():
     check(
         lambda a: (a.sum(axis=0), a.T, a * 2, np.concatenate([a, a]), a.all(axis=0)),
@@ -417,6 +433,7 @@ def test_empty_and_scalar_arrays():
         (lambda a: bool(a.sum()), "condition"),
         (lambda a: a.astype("float16"), "float16 is not compiled"),
         (lambda a: a.astype("int8") * np.float16(1), "float16"),
+        (lambda a: np.signbit(a.astype("int8")), r"np\.signbit of int8 computes in float16"),
         (lambda a: a.__setitem__(a[0].astype(int), a), "name an element twice.*scatter_add"),
         (lambda a: np.einsum("...i->...", a), "ellipsis"),
         (lambda a: np.pad(a, 1, mode="edge"), "mode='edge'"),

@@ -41,6 +41,12 @@ def _of_floats(fn: str, otherwise: Rule) -> Rule:
     return lambda x: t.unary(fn, x) if x.dtype.kind == "f" else otherwise(x)
 
 
+def _whole_reciprocal(x: Node) -> Node:
+    """1 / x without its fraction."""
+    size = t.binary("floordiv", t.like(1, x), t.unary("abs", x))
+    return t.binary("mul", t.unary("sign", x), size)
+
+
 def _everywhere(value: bool) -> Rule:
     return lambda x: t.constant(value, np.bool_, x.shape)
 
@@ -56,7 +62,7 @@ is a ufunc is its own rule; what it does not do for other dtypes follows."""
 RULES |= {
     **{name: _of_floats(name, lambda x: x) for name in ("floor", "ceil", "trunc", "rint")},
     "absolute": lambda x: x if x.dtype == np.bool_ else t.unary("abs", x),
-    "reciprocal": _of_floats("reciprocal", lambda x: t.binary("floordiv", t.like(1, x), x)),
+    "reciprocal": _of_floats("reciprocal", _whole_reciprocal),
     "isnan": _of_floats("isnan", _everywhere(False)),
     "isinf": _of_floats("isinf", _everywhere(False)),
     "isfinite": _of_floats("isfinite", _everywhere(True)),
@@ -120,10 +126,11 @@ def _loop(ufunc: np.ufunc, inputs: tuple[Any, ...], dtype: Any) -> tuple[np.dtyp
     form = (None,) * ufunc.nin + (np.dtype(dtype),) * ufunc.nout
     options: Any = {} if dtype is None else {"signature": form}
     dtypes = ufunc.resolve_dtypes(wanted, **options)
-    if any(d not in DTYPES for d in dtypes):
+    other = [d for d in dtypes if d not in DTYPES]
+    if other:
         raise t.refuse(
             f"np.{ufunc.__name__} of {', '.join(str(k) for k in kinds)} computes in "
-            f"{dtypes[-1]}, which is not compiled{t.at_line()}; convert with .astype('float32')"
+            f"{other[0]}, which is not compiled{t.at_line()}; convert with .astype('float32')"
         )
     return dtypes
 

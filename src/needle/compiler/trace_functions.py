@@ -146,8 +146,7 @@ def _take(a: Any, indices: Any, axis: Any = None) -> Any:
 
 
 def _take_along_axis(arr: Any, indices: Any, axis: Any = -1) -> Any:
-    x = as_traced(arr)
-    (axis,) = axes_of(axis, x.ndim)
+    x, axis = along(arr, axis)
     places: list[Any] = [*np.ogrid[tuple(slice(size) for size in indices.shape)]]
     places[axis] = indices
     return x[tuple(places)]
@@ -180,7 +179,10 @@ def _clip(a: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max:
 
 
 def _round(a: Any, decimals: int = 0) -> Any:
-    return np.rint(a * 10.0**decimals) / 10.0**decimals if decimals else np.rint(a)
+    x = as_traced(a)
+    if x.dtype.kind in "iu":
+        return x.copy() if decimals >= 0 else _round(_floating(x), decimals).astype(x.dtype)
+    return np.rint(x * 10.0**decimals) / 10.0**decimals if decimals else np.rint(x)
 
 
 def _nan_to_num(
@@ -200,17 +202,19 @@ def _nan_to_num(
 
 def _diff(a: Any, n: int = 1, axis: int = -1) -> Any:
     x, axis = along(a, axis)
+    differ = np.not_equal if x.dtype == np.bool_ else np.subtract
     for _ in range(n):
-        x = np.subtract(x[(*_ALL * axis, slice(1, None))], x[(*_ALL * axis, slice(None, -1))])
+        x = differ(x[(*_ALL * axis, slice(1, None))], x[(*_ALL * axis, slice(None, -1))])
     return x
 
 
 def _isclose(
     a: Any, b: Any, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False
 ) -> Any:
-    near = np.abs(np.subtract(a, b)) <= atol + rtol * np.abs(b)
-    same = (near & np.isfinite(b)) | np.equal(a, b)
-    return same | (np.isnan(a) & np.isnan(b)) if equal_nan else same
+    y = _floating(b)
+    near = np.abs(np.subtract(a, y)) <= atol + rtol * np.abs(y)
+    same = (near & np.isfinite(y)) | np.equal(a, y)
+    return same | (np.isnan(a) & np.isnan(y)) if equal_nan else same
 
 
 # ---- along axes

@@ -220,7 +220,7 @@ def reduction(
             other = initial if neutral is None else neutral
             if not given(other):
                 not_traced(f"np.{fn} with where= and without initial=", "use np.where before")
-            x = lift(np.where(where, wrap(x), np.asarray(other, x.dtype)))
+            x = lift(np.where(where, wrap(x), wrap(lift(other, x.dtype))))
         axes = axes_of(axis, len(x.shape))
         if all(x.shape[i] for i in axes):
             found = t.reduce(fn, x, axes)
@@ -230,7 +230,7 @@ def reduction(
             rest = [n for i, n in enumerate(x.shape) if i not in axes]
             found = t.constant(neutral, x.dtype, rest)
         result = _kept(x, axes, found, keepdims)
-        return ufunc(result, initial) if given(initial) else result
+        return ufunc(result, wrap(lift(initial, x.dtype))) if given(initial) else result
 
     return reduce
 

@@ -75,7 +75,8 @@ def _diagonals(x: Any, labels: str) -> tuple[Any, str]:
 
 def _summed(x: Any, labels: str, kept: set[str]) -> tuple[Any, str]:
     axes = tuple(i for i, c in enumerate(labels) if c not in kept)
-    x = np.sum(x, axes, dtype=x.dtype) if axes else x
+    if axes:
+        x = np.any(x, axes) if x.dtype == np.bool_ else np.sum(x, axes, dtype=x.dtype)
     return x, "".join(c for c in labels if c in kept)
 
 
