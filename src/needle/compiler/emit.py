@@ -184,10 +184,10 @@ class Builder(Memory):
         at, initial = len(self._lines), (start, *carry)
         phis = tuple(self.emit("", x.dtype, x.width) for x in initial)  # written below
         yield (loop := Loop(phis[0], phis[1:], phis[1:]))
-        following = (self._binary("add nsw", loop.index, step), *loop.results)
+        following = (self.binary("add nsw", loop.index, step), *loop.results)
         again, latch = self.compare("lt", following[0], stop), self._block
         if loop.condition is not None:
-            again = self.and_(again, loop.condition)
+            again = again & loop.condition
         self._lines.append(f"  br {again.typed}, label %{body}, label %{done}")
         for k, (phi, first, last) in enumerate(zip(phis, initial, following, strict=True)):
             self._lines[at + k] = f"  {phi.text} = {_joined((first, before), (last, latch))}"

@@ -18,12 +18,12 @@ class Memory(Arithmetic):
     """The instructions that read and write memory."""
 
     def address(self, pointer: Value, index: Value | int, dtype: str) -> Value:
-        """The pointer to element ``index``."""
+        """The pointer to element ``index``, or one for each index of a vector."""
         index = self.index(index)
-        if index.literal == 0:
+        if index.literal == 0 and index.width == 1:
             return pointer
-        kind = llvm_type(dtype, memory=True)
-        return self.emit(f"getelementptr {kind}, {pointer.typed}, {index.typed}", "ptr")
+        text = f"getelementptr {llvm_type(dtype, memory=True)}, {pointer.typed}, {index.typed}"
+        return self.emit(text, "ptr", index.width)
 
     def load(
         self,
@@ -50,16 +50,11 @@ class Memory(Arithmetic):
 
     def store(self, x: Value, pointer: Value, index: Value | int, mask: Mask = None) -> None:
         """Write the lanes on the mask to consecutive elements from ``index`` on."""
-        at = self.address(pointer, index, x.dtype)
-        size, width = ITEM_BYTES[x.dtype], x.width
-        if x.dtype == "bool":
-            x = self.convert("zext", x, "uint8")
-        if mask is None or (isinstance(mask, int) and mask >= width):
-            self._lines.append(f"  store {x.typed}, {at.typed}, align {size}")
+        at, x = self.address(pointer, index, x.dtype), self._storable(x)
+        if mask is None or (isinstance(mask, int) and mask >= x.width):
+            self._lines.append(f"  store {x.typed}, {at.typed}, align {ITEM_BYTES[x.dtype]}")
         elif isinstance(mask, Value) or self.target.has_mask(x.dtype):
-            name = f"llvm.masked.store.{suffix(x.dtype, width)}.p0"
-            operands = x, at, self.const(size, "int32"), self._lanes(mask, width)
-            self._lines.append(f"  {self._called(name, 'void', *operands)}")
+            self._masked_store("store.{}.p0", x, at, self._lanes(mask, x.width))
         else:
             for start, piece in _pieces(mask):
                 part = self.extract(x, start, piece)
@@ -76,20 +71,13 @@ class Memory(Arithmetic):
         width = indices.width
         if width == 1:
             return self.load(pointer, indices, dtype)
-        step = llvm_type(dtype, memory=True)
-        at = self.emit(f"getelementptr {step}, {pointer.typed}, {indices.typed}", "ptr", width)
-        lanes = self._lanes(width if mask is None else mask, width)
+        at, lanes = self.address(pointer, indices, dtype), self._lanes(mask, width)
         return self._masked(f"gather.{{}}.v{width}p0", at, dtype, lanes)
 
     def scatter(self, x: Value, pointer: Value, indices: Value, mask: Mask = None) -> None:
         """Write the lanes on the mask to elements at a vector of int64 indices."""
-        size, width = self.const(ITEM_BYTES[x.dtype], "int32"), x.width
-        kind = llvm_type(x.dtype, memory=True)
-        at = self.emit(f"getelementptr {kind}, {pointer.typed}, {indices.typed}", "ptr", width)
-        x = self.convert("zext", x, "uint8") if x.dtype == "bool" else x
-        name = f"llvm.masked.scatter.{suffix(x.dtype, width)}.v{width}p0"
-        lanes = self._lanes(width if mask is None else mask, width)
-        self._lines.append(f"  {self._called(name, 'void', x, at, size, lanes)}")
+        at, lanes = self.address(pointer, indices, x.dtype), self._lanes(mask, x.width)
+        self._masked_store(f"scatter.{{}}.v{x.width}p0", self._storable(x), at, lanes)
 
     def mask(self, count: Value | int, width: int) -> Mask:
         """The first ``count`` lanes, for a count known only at run time (or a plain int)."""
@@ -114,12 +102,21 @@ class Memory(Arithmetic):
         text = self._called(full, other.type, at, size, lanes, other)
         return self._loaded(self.emit(text, stored, lanes.width), dtype)
 
+    def _masked_store(self, name: str, x: Value, at: Value, lanes: Value) -> None:
+        size = self.const(ITEM_BYTES[x.dtype], "int32")
+        full = f"llvm.masked.{name.format(suffix(x.dtype, x.width))}"
+        self._lines.append(f"  {self._called(full, 'void', x, at, size, lanes)}")
+
+    def _storable(self, x: Value) -> Value:
+        return self.convert("zext", x, "uint8") if x.dtype == "bool" else x
+
     def _loaded(self, x: Value, dtype: str) -> Value:
         return self.compare("ne", x, 0) if dtype == "bool" else x
 
-    def _lanes(self, mask: Value | int, width: int) -> Value:
+    def _lanes(self, mask: Mask, width: int) -> Value:
         if isinstance(mask, Value):
             return mask
+        mask = width if mask is None else mask
         bits = ", ".join("i1 true" if i < mask else "i1 false" for i in range(width))
         return Value(f"<{bits}>", "bool", width, self)
 

@@ -81,17 +81,17 @@ def _resize(b: Builder, x: Value, dtype: str) -> Value:
 
 def _abs(b: Builder, x: Value) -> Value:
     if is_float(x.dtype):
-        return b.intrinsic("fabs", x)
-    return b.select(b.compare("lt", x, 0), -x, x) if is_signed(x.dtype) else x
+        return abs(x)
+    return b.select(x < 0, -x, x) if is_signed(x.dtype) else x
 
 
 def _sign(b: Builder, x: Value) -> Value:
     one = b.const(1, x.dtype, x.width)
     zero = b.zeros(x.dtype, x.width)
-    result = b.select(b.compare("gt", x, 0), one, zero)
+    result = b.select(x > 0, one, zero)
     if x.dtype == "bool" or not (is_float(x.dtype) or is_signed(x.dtype)):
         return result
-    result = b.select(b.compare("lt", x, 0), b.const(-1, x.dtype, x.width), result)
+    result = b.select(x < 0, b.const(-1, x.dtype, x.width), result)
     return b.select(b.isnan(x), x, result) if is_float(x.dtype) else result
 
 
@@ -102,27 +102,27 @@ def _power(b: Builder, x: Value, y: Value) -> Value:
     exponent = b.bitcast(y, "u" + x.dtype.lstrip("u"))
     with b.loop(0, bits, 1, (one, x, exponent)) as loop:
         result, base, left = loop.carried
-        odd = b.compare("ne", b.and_(left, 1), 0)
-        loop.next(b.select(odd, result * base, result), base * base, b.shr(left, 1))
+        odd = b.compare("ne", left & 1, 0)
+        loop.next(b.select(odd, result * base, result), base * base, left >> 1)
     return loop.results[0]
 
 
 def _shift_left(b: Builder, x: Value, y: Value) -> Value:
     inside, amount = _shift_amount(b, x, y)
-    return b.select(inside, b.shl(x, amount), 0)
+    return b.select(inside, x << amount, 0)
 
 
 def _shift_right(b: Builder, x: Value, y: Value) -> Value:
     inside, amount = _shift_amount(b, x, y)
     most = 8 * ITEM_BYTES[x.dtype] - 1
-    signs = b.shr(x, most) if is_signed(x.dtype) else b.zeros(x.dtype, x.width)
-    return b.select(inside, b.shr(x, amount), signs)
+    signs = x >> most if is_signed(x.dtype) else b.zeros(x.dtype, x.width)
+    return b.select(inside, x >> amount, signs)
 
 
 def _shift_amount(b: Builder, x: Value, y: Value) -> tuple[Value, Value]:
     """Whether ``y`` is in range (a negative one is not), and ``y`` made safe."""
     unsigned = b.bitcast(y, "u" + y.dtype.lstrip("u"))
-    inside = b.compare("lt", unsigned, 8 * ITEM_BYTES[x.dtype])
+    inside = unsigned < 8 * ITEM_BYTES[x.dtype]
     return inside, b.select(inside, y, 0)
 
 
@@ -136,14 +136,14 @@ def _integer_divmod(b: Builder, x: Value, y: Value) -> tuple[Value, Value]:
     unsafe = undefined
     if is_signed(x.dtype):
         least = -(1 << (8 * ITEM_BYTES[x.dtype] - 1))
-        overflow = b.and_(b.compare("eq", x, least), b.compare("eq", y, -1))
-        unsafe = b.or_(undefined, overflow)
+        overflow = b.compare("eq", x, least) & b.compare("eq", y, -1)
+        unsafe = undefined | overflow
     divisor = b.select(unsafe, 1, y)
-    quotient = b.div(x, divisor)
+    quotient = x / divisor
     rest = x - quotient * divisor
     if is_signed(x.dtype):
-        signs_differ = b.compare("lt", b.xor(rest, divisor), 0)
-        lower = b.and_(b.compare("ne", rest, 0), signs_differ)
+        signs_differ = (rest ^ divisor) < 0
+        lower = b.compare("ne", rest, 0) & signs_differ
         quotient = b.select(lower, quotient - 1, quotient)
         rest = b.select(lower, rest + divisor, rest)
     return b.select(undefined, 0, quotient), b.select(undefined, 0, rest)
@@ -151,17 +151,17 @@ def _integer_divmod(b: Builder, x: Value, y: Value) -> tuple[Value, Value]:
 
 def _float_divmod(b: Builder, x: Value, y: Value) -> tuple[Value, Value]:
     """NumPy's ``divmod``: the remainder has y's sign, the quotient is snapped to an integer."""
-    ratio = b.div(x, y)
+    ratio = x / y
     rest = mathfn.call(b, "fmod", x, y)
-    quotient = b.div(x - rest, y)
-    other_sign = b.xor(b.compare("lt", y, 0), b.compare("lt", rest, 0))
+    quotient = (x - rest) / y
+    other_sign = (y < 0) ^ (rest < 0)
     inexact = b.compare("ne", rest, 0)
-    lower = b.and_(inexact, other_sign)
+    lower = inexact & other_sign
     quotient = b.select(lower, quotient - 1, quotient)
     zero = b.zeros(x.dtype, x.width)
     rest = b.select(lower, rest + y, b.select(inexact, rest, b.intrinsic("copysign", zero, y)))
     floored = b.intrinsic("floor", quotient)
-    floored = b.select(b.compare("gt", quotient - floored, 0.5), floored + 1, floored)
+    floored = b.select(quotient - floored > 0.5, floored + 1, floored)
     signed_zero = b.intrinsic("copysign", zero, ratio)
     result = b.select(b.compare("ne", quotient, 0), floored, signed_zero)
     return b.select(b.compare("eq", y, 0), ratio, result), rest
@@ -171,24 +171,24 @@ _RULES: dict[str, Callable[..., Value]] = {
     "neg": Builder.neg,
     "abs": _abs,
     "sign": _sign,
-    "rsqrt": lambda b, x: b.div(1, b.intrinsic("sqrt", x)),
-    "reciprocal": lambda b, x: b.div(1, x),
-    "not": Builder.not_,
+    "rsqrt": lambda b, x: 1 / b.intrinsic("sqrt", x),
+    "reciprocal": lambda b, x: 1 / x,
+    "not": lambda b, x: ~x,
     "isnan": Builder.isnan,
-    "isinf": lambda b, x: b.compare("eq", b.intrinsic("fabs", x), math.inf),
-    "isfinite": lambda b, x: b.compare("lt", b.intrinsic("fabs", x), math.inf),
-    "add": Builder.add,
-    "sub": Builder.sub,
-    "mul": Builder.mul,
+    "isinf": lambda b, x: b.compare("eq", abs(x), math.inf),
+    "isfinite": lambda b, x: abs(x) < math.inf,
+    "add": lambda b, x, y: x + y,
+    "sub": lambda b, x, y: x - y,
+    "mul": lambda b, x, y: x * y,
     "div": Builder.div,
     "pow": _power,
     "mod": lambda b, x, y: _divmod(b, x, y)[1],
     "floordiv": lambda b, x, y: _divmod(b, x, y)[0],
-    "max": lambda b, x, y: (b.or_ if x.dtype == "bool" else b.maximum)(x, y),
-    "min": lambda b, x, y: (b.and_ if x.dtype == "bool" else b.minimum)(x, y),
-    "and": Builder.and_,
-    "or": Builder.or_,
-    "xor": Builder.xor,
+    "max": lambda b, x, y: x | y if x.dtype == "bool" else b.maximum(x, y),
+    "min": lambda b, x, y: x & y if x.dtype == "bool" else b.minimum(x, y),
+    "and": lambda b, x, y: x & y,
+    "or": lambda b, x, y: x | y,
+    "xor": lambda b, x, y: x ^ y,
     "shl": _shift_left,
     "shr": _shift_right,
 }

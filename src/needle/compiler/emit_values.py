@@ -57,7 +57,12 @@ def literal_text(value: float, dtype: str, width: int = 1) -> str:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Value:
-    """An SSA value, or a literal; ``+ - *`` and unary minus write instructions."""
+    """An SSA value, or a literal; operators write instructions.
+
+    ``/`` of integers rounds towards zero, ``>>`` of signed ones brings in sign bits, shifts by the
+    bit width and more are undefined, ``abs`` is that of floats. ``==`` compares Python objects; for
+    elements there is ``compare``.
+    """
 
     text: str
     dtype: str
@@ -75,24 +80,69 @@ class Value:
         """Type and name, as an argument is written."""
         return f"{self.type} {self.text}"
 
-    def __add__(self, other: Value | float) -> Value:
-        return self.builder.add(self, other)
+    def __add__(self, other: Operand) -> Value:
+        return self.builder.arithmetic("add", self, other)
 
     __radd__ = __add__
 
-    def __sub__(self, other: Value | float) -> Value:
-        return self.builder.sub(self, other)
+    def __sub__(self, other: Operand) -> Value:
+        return self.builder.arithmetic("sub", self, other)
 
     def __rsub__(self, other: float) -> Value:
-        return self.builder.sub(other, self)
+        return self.builder.arithmetic("sub", other, self)
 
-    def __mul__(self, other: Value | float) -> Value:
-        return self.builder.mul(self, other)
+    def __mul__(self, other: Operand) -> Value:
+        return self.builder.arithmetic("mul", self, other)
 
     __rmul__ = __mul__
 
+    def __truediv__(self, other: Operand) -> Value:
+        return self.builder.div(self, other)
+
+    def __rtruediv__(self, other: float) -> Value:
+        return self.builder.div(other, self)
+
     def __neg__(self) -> Value:
         return self.builder.neg(self)
+
+    def __abs__(self) -> Value:
+        return self.builder.intrinsic("fabs", self)
+
+    def __and__(self, other: Operand) -> Value:
+        return self.builder.binary("and", self, other)
+
+    def __or__(self, other: Operand) -> Value:
+        return self.builder.binary("or", self, other)
+
+    def __xor__(self, other: Operand) -> Value:
+        return self.builder.binary("xor", self, other)
+
+    def __invert__(self) -> Value:
+        return self ^ (True if self.dtype == "bool" else -1)
+
+    def __lshift__(self, other: Operand) -> Value:
+        return self.builder.binary("shl", self, other)
+
+    def __rshift__(self, other: Operand) -> Value:
+        return self.builder.binary("ashr" if is_signed(self.dtype) else "lshr", self, other)
+
+    def __lt__(self, other: Operand) -> Value:
+        return self.builder.compare("lt", self, other)
+
+    def __le__(self, other: Operand) -> Value:
+        return self.builder.compare("le", self, other)
+
+    def __gt__(self, other: Operand) -> Value:
+        return self.builder.compare("gt", self, other)
+
+    def __ge__(self, other: Operand) -> Value:
+        return self.builder.compare("ge", self, other)
+
+    def __bool__(self) -> bool:
+        raise TypeError("the value of an instruction is known only when the code runs")
+
+
+Operand = Value | float
 
 
 class Arithmetic:
@@ -137,7 +187,7 @@ class Arithmetic:
         zeros = f"<{width} x i32> zeroinitializer"
         return self.emit(f"shufflevector {first.typed}, {kind} poison, {zeros}", x.dtype, width)
 
-    def match(self, *operands: Value | float) -> tuple[Value, ...]:
+    def match(self, *operands: Operand) -> tuple[Value, ...]:
         """Operands as values of one dtype and width: numbers and scalars follow the others."""
         values = [x for x in operands if isinstance(x, Value)]
         dtype, width = values[0].dtype, max(v.width for v in values)
@@ -146,11 +196,12 @@ class Arithmetic:
             for x in operands
         )
 
-    def _binary(self, op: str, x: Value | float, y: Value | float) -> Value:
+    def binary(self, op: str, x: Operand, y: Operand) -> Value:
+        """Any LLVM instruction of two operands of one type, with that type as result."""
         x, y = self.match(x, y)
         return self.emit(f"{op} {x.typed}, {y.text}", x.dtype, x.width)
 
-    def _fold(self, op: str, x: Value | float, y: Value | float) -> Value | None:
+    def _fold(self, op: str, x: Operand, y: Operand) -> Value | None:
         """Index arithmetic on literals, and x + 0, x * 1."""
         x, y = self.match(x, y)
         if x.dtype != "int64" or x.width != 1:
@@ -165,32 +216,21 @@ class Arithmetic:
             return y
         return None
 
-    def _arithmetic(self, op: str, x: Value | float, y: Value | float) -> Value:
+    def arithmetic(self, op: str, x: Operand, y: Operand) -> Value:
+        """``add``, ``sub`` or ``mul`` of integers or floats."""
         folded = self._fold(op, x, y)
         if folded is not None:
             return folded
         x, y = self.match(x, y)
-        return self._binary(f"f{op} {self._contract}".rstrip() if is_float(x.dtype) else op, x, y)
+        return self.binary(f"f{op} {self._contract}".rstrip() if is_float(x.dtype) else op, x, y)
 
-    def add(self, x: Value | float, y: Value | float) -> Value:
-        """``x + y``."""
-        return self._arithmetic("add", x, y)
-
-    def sub(self, x: Value | float, y: Value | float) -> Value:
-        """``x - y``."""
-        return self._arithmetic("sub", x, y)
-
-    def mul(self, x: Value | float, y: Value | float) -> Value:
-        """``x * y``."""
-        return self._arithmetic("mul", x, y)
-
-    def div(self, x: Value | float, y: Value | float) -> Value:
+    def div(self, x: Operand, y: Operand) -> Value:
         """``x / y`` of floats; of integers, rounded towards zero (undefined for y = 0)."""
         x, y = self.match(x, y)
         integer = "sdiv" if is_signed(x.dtype) else "udiv"
-        return self._binary("fdiv" if is_float(x.dtype) else integer, x, y)
+        return self.binary("fdiv" if is_float(x.dtype) else integer, x, y)
 
-    def fma(self, x: Value | float, y: Value | float, z: Value | float) -> Value:
+    def fma(self, x: Operand, y: Operand, z: Operand) -> Value:
         """``x * y + z`` in one rounding where the target can, else in two."""
         x, y, z = self.match(x, y, z)
         return self.intrinsic("fma" if self.target.fma else "fmuladd", x, y, z)
@@ -199,9 +239,9 @@ class Arithmetic:
         """``-x``."""
         if is_float(x.dtype):
             return self.emit(f"fneg {x.typed}", x.dtype, x.width)
-        return self._binary("sub", 0, x)
+        return self.binary("sub", 0, x)
 
-    def intrinsic(self, name: str, *operands: Value | float) -> Value:
+    def intrinsic(self, name: str, *operands: Operand) -> Value:
         """``llvm.<name>`` of operands of one type, with that type as result."""
         values = self.match(*operands)
         x = values[0]
@@ -214,32 +254,7 @@ class Arithmetic:
         self._declare(name, f"declare {returns} @{name}({kinds})")
         return f"call {returns} @{name}({', '.join(x.typed for x in operands)})"
 
-    # -- bits and comparisons --------------------------------------------------------------------
-
-    def and_(self, x: Value | int, y: Value | int) -> Value:
-        """Bits set in both (integers and bools)."""
-        return self._binary("and", x, y)
-
-    def or_(self, x: Value | int, y: Value | int) -> Value:
-        """Bits set in either."""
-        return self._binary("or", x, y)
-
-    def xor(self, x: Value | int, y: Value | int) -> Value:
-        """Bits set in one of the two."""
-        return self._binary("xor", x, y)
-
-    def not_(self, x: Value) -> Value:
-        """All bits flipped; the logical not of a bool."""
-        return self._binary("xor", x, True if x.dtype == "bool" else -1)
-
-    def shl(self, x: Value | int, y: Value | int) -> Value:
-        """``x << y``; undefined for y of the bit width and more."""
-        return self._binary("shl", x, y)
-
-    def shr(self, x: Value | int, y: Value | int) -> Value:
-        """``x >> y``: sign bits come in for signed x, zeros for unsigned."""
-        x, y = self.match(x, y)
-        return self._binary("ashr" if is_signed(x.dtype) else "lshr", x, y)
+    # -- comparisons -----------------------------------------------------------------------------
 
     def bitcast(self, x: Value, dtype: str) -> Value:
         """The same bits as another dtype of the same size (signed and unsigned are one)."""
@@ -248,7 +263,7 @@ class Arithmetic:
             return Value(x.text, dtype, x.width, self, x.literal)
         return self.emit(f"bitcast {x.typed} to {to}", dtype, x.width)
 
-    def compare(self, fn: str, x: Value | float, y: Value | float) -> Value:
+    def compare(self, fn: str, x: Operand, y: Operand) -> Value:
         """A bool: ``fn`` is lt, le, gt, ge, eq or ne; only ne holds for NaN."""
         x, y = self.match(x, y)
         if is_float(x.dtype):
@@ -262,7 +277,7 @@ class Arithmetic:
         """Whether a float is NaN."""
         return self.emit(f"fcmp uno {x.typed}, {x.text}", "bool", x.width)
 
-    def select(self, condition: Value, x: Value | float, y: Value | float) -> Value:
+    def select(self, condition: Value, x: Operand, y: Operand) -> Value:
         """``x`` where the condition holds, else ``y``."""
         x, y = self.match(x, y)
         condition = self.splat(condition, max(condition.width, x.width))
@@ -280,15 +295,15 @@ class Arithmetic:
         """An LLVM conversion instruction (sext, fptrunc, sitofp, ...)."""
         return self.emit(f"{op} {x.typed} to {llvm_type(dtype, x.width)}", dtype, x.width)
 
-    def maximum(self, x: Value | float, y: Value | float) -> Value:
+    def maximum(self, x: Operand, y: Operand) -> Value:
         """The larger; NaN if either is."""
         return self._extreme("gt", "max", x, y)
 
-    def minimum(self, x: Value | float, y: Value | float) -> Value:
+    def minimum(self, x: Operand, y: Operand) -> Value:
         """The smaller; NaN if either is."""
         return self._extreme("lt", "min", x, y)
 
-    def _extreme(self, fn: str, name: str, x: Value | float, y: Value | float) -> Value:
+    def _extreme(self, fn: str, name: str, x: Operand, y: Operand) -> Value:
         x, y = self.match(x, y)
         if not is_float(x.dtype):
             if x.literal is not None and y.literal is not None:

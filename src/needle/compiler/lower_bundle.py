@@ -88,7 +88,7 @@ def _call(b: Builder, name: str, count: int, rows: Sequence[_Row], status: Seque
             pointers = [b.load(table, base + k, "ptr") for k in range(count)]
             b.call(name, [*pointers, *status, low, high, scratch, length])
 
-        b.branch(b.compare("lt", low, high), call)
+        b.branch(low < high, call)
 
 
 def piece_of(work: Work, pointers: int) -> Piece:
@@ -121,11 +121,11 @@ class FlatWork(NestWork):
         writer = NestWriter(task, self.nest, self.plan)
         place = writer.top()
         stop = b.minimum(task.end * UNIT, length)
-        whole = b.and_(stop, -width)
+        whole = stop & -width
         with b.loop(task.begin * UNIT, whole, width) as loop:
             writer.item(place.at(0, loop.index, None))
         tail = place.at(0, whole, b.mask(stop - whole, width))
-        b.branch(b.compare("lt", whole, stop), lambda: writer.item(tail))
+        b.branch(whole < stop, lambda: writer.item(tail))
 
 
 @dataclass(frozen=True)
@@ -154,13 +154,13 @@ class Tailed(Work):
         """Write the body."""
         b = task.b
         self.main.write(task._replace(pointers=task.pointers[: self.pointers]))
-        last = b.compare("lt", task.begin, task.end)
+        last = task.begin < task.end
         counter = task.pointers[-1]
         if self.counted:
             # Acquire and release: what all threads wrote before they counted is seen by the last.
             done = task.end - task.begin
             before = b.emit(f"atomicrmw add {counter.typed}, {done.typed} acq_rel", "int64")
-            last = b.and_(last, b.compare("eq", before + done, self.cost.blocks))
+            last = last & b.compare("eq", before + done, self.cost.blocks)
 
         def finish() -> None:
             if self.counted:

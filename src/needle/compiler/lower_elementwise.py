@@ -30,7 +30,7 @@ class Place:
     task: Task
     vector: int | None
     width: int
-    variables: dict[int, Value | None] = field(default_factory=dict)
+    variables: dict[int, Value] = field(default_factory=dict)
     mask: Mask = None
     block: Value | None = None
     values: dict[int, Value] = field(default_factory=dict)
@@ -82,8 +82,8 @@ class Place:
         result: Value | None = None
         for affine, stop in guards:
             at = self.b.bitcast(self.each(affine), "uint64")
-            inside = self.b.compare("lt", at, stop)
-            result = inside if result is None else self.b.and_(result, inside)
+            inside = at < stop
+            result = inside if result is None else result & inside
         return result
 
     def active(self, guards: Sequence[Guard] = ()) -> Mask:
@@ -92,14 +92,14 @@ class Place:
         if inside is None:
             return self.mask
         inside = self.b.splat(inside, self.width)
-        return inside if self.mask is None else self.b.and_(inside, self.tail())
+        return inside if self.mask is None else inside & self.tail()
 
     def tail(self) -> Value:
         """The lanes on the mask, as bools."""
         if isinstance(self.mask, Value):
             return self.mask
         left = self.width if self.mask is None else self.mask
-        return self.b.compare("lt", self.b.lanes(self.width, "int32"), left)
+        return self.b.lanes(self.width, "int32") < left
 
     # -- memory -----------------------------------------------------------------------------------
 
@@ -174,7 +174,7 @@ def write(place: Place, i: Instruction, vector: bool) -> Value:
     if i.op == "iota":
         return emit_numpy.cast(b, position, i.dtype)
     if i.op == "divide":
-        return b.div(position, attribute)
+        return position / attribute
     return lower_random.draw(b, attribute, args[0], args[1], position)
 
 
@@ -198,8 +198,8 @@ def _checked(place: Place, i: Instruction, index: Value) -> Value:
 def checked(task: Task, index: Value, where: tuple[int, int], active: Value | None = None) -> Value:
     """An index made safe; a bad one sets the status word to its site. `where`: site and size."""
     b, (site, size) = task.b, where
-    bad = b.compare("ge", b.bitcast(index, "uint64"), size)
-    counted = bad if active is None else b.and_(bad, active)
+    bad = b.bitcast(index, "uint64") >= size
+    counted = bad if active is None else bad & active
 
     def report() -> None:
         assert task.status is not None

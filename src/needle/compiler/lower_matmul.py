@@ -68,7 +68,7 @@ class EpilogueWork:
         def at(row: Value, column: Value, mask: Mask) -> Place:
             place = top.at(last, column, mask)
             for axis in range(last - 1, 0, -1):
-                before = task.b.div(row, self.nest.space[axis])
+                before = row / self.nest.space[axis]
                 place = place.at(axis, row - before * self.nest.space[axis], mask)
                 row = before
             return place.at(0, row, mask)

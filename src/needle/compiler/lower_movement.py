@@ -37,7 +37,7 @@ class _Columns(Work):
         b = task.b
 
         with b.loop(task.begin, task.end) as loop:
-            outer = b.div(loop.index, self.chunks)
+            outer = loop.index / self.chunks
 
             def block(start: Value, left: int | None) -> None:
                 count = left or COLUMNS

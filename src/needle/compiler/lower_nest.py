@@ -97,7 +97,7 @@ class NestWriter(Phases):
         first = begin * plan.chunk
         last = end * plan.chunk
         if plan.blocks * plan.chunk != plan.items:
-            over = b.compare("gt", last, plan.items)
+            over = last > plan.items
             last = b.select(over, plan.items, last)
         with b.loop(first, last) as loop:
             self._position(place, loop.index)
@@ -113,7 +113,7 @@ class NestWriter(Phases):
             if axis == outer[0]:
                 place = place.at(axis, item, None)
             else:
-                rest = b.div(item, sizes[axis])
+                rest = item / sizes[axis]
                 place = place.at(axis, item - rest * sizes[axis], None)
                 item = rest
         if plan.vector not in outer:
@@ -121,7 +121,6 @@ class NestWriter(Phases):
             return
         assert plan.vector is not None
         axis, chunk = plan.vector, place.variables[plan.vector]
-        assert chunk is not None
 
         def write(start: Value, mask: int | None) -> None:
             self.item(place.at(axis, start, mask))
@@ -217,9 +216,7 @@ class NestWriter(Phases):
         """Write a value to scratch, or read it back; whole vectors, since there is room."""
         at, dtype = self.b.const(0, "int64"), self.nest.instructions[number].dtype
         for axis, stride in self.saved[number].strides:
-            variable = place.variables[axis]
-            assert variable is not None
-            at = at + variable * stride
+            at = at + place.variables[axis] * stride
         memory = self.b.address(self.task.scratch, self.saved[number].start, "uint8")
         if value is None:
             return self.b.load(memory, at, dtype, self.plan.width)

@@ -35,7 +35,7 @@ def draw_run(
 def _run(b: Builder, key: Value, stream: Value, first: Value, width: int, aligned: bool) -> Value:
     """The words of the blocks that begin in the run, interleaved and shifted to its start."""
     blocks = width // 4
-    start = b.shr(first, 2)
+    start = first >> 2
     words = _rounds(b, key, stream, b.splat(start, blocks) + b.lanes(blocks))
     pairs = [
         b.shuffle(x, y, [i // 2 + i % 2 * blocks for i in range(2 * blocks)])
@@ -51,23 +51,23 @@ def _run(b: Builder, key: Value, stream: Value, first: Value, width: int, aligne
     result = main
     for shift in range(1, 4):
         moved = b.shuffle(main, more, range(shift, width + shift))
-        result = b.select(b.compare("eq", b.and_(first, 3), shift), moved, result)
+        result = b.select(b.compare("eq", first & 3, shift), moved, result)
     return result
 
 
 def _uniform(b: Builder, bits: Value) -> Value:
     # 24 bits are exact in float32, and a signed conversion is one instruction on every CPU.
-    return emit_numpy.cast(b, b.bitcast(b.shr(bits, 8), "int32"), "float32") * 2.0**-24
+    return emit_numpy.cast(b, b.bitcast(bits >> 8, "int32"), "float32") * 2.0**-24
 
 
 def _normal(b: Builder, key: Value, stream: Value, position: Value) -> Value:
     # In float64: in float32 the sine of an angle near a multiple of pi loses most of its digits.
-    even = b.and_(position, -2)
+    even = position & -2
     first, second = _bits(b, key, stream, even), _bits(b, key, stream, even + 1)
-    u, v = (emit_numpy.cast(b, b.bitcast(b.shr(x, 8), "int32"), "float64") for x in (first, second))
+    u, v = (emit_numpy.cast(b, b.bitcast(x >> 8, "int32"), "float64") for x in (first, second))
     radius = b.intrinsic("sqrt", mathfn.call(b, "log", (u + 1.0) * 2.0**-24) * -2.0)
     angle = v * (2 * math.pi * 2.0**-24)
-    odd = b.compare("ne", b.and_(position, 1), 0)
+    odd = b.compare("ne", position & 1, 0)
     turn = b.select(odd, mathfn.call(b, "sin", angle), mathfn.call(b, "cos", angle))
     return emit_numpy.cast(b, radius * turn, "float32")
 
@@ -80,26 +80,26 @@ def _bits(b: Builder, key: Value, stream: Value, position: Value) -> Value:
 
 
 def _element(b: Builder, key: Value, stream: Value, at: Value) -> Value:
-    w0, w1, w2, w3 = _rounds(b, key, stream, b.shr(at, 2))
-    word = b.and_(at, 3)
+    w0, w1, w2, w3 = _rounds(b, key, stream, at >> 2)
+    word = at & 3
     low = b.select(b.compare("eq", word, 0), w0, w1)
     high = b.select(b.compare("eq", word, 2), w2, w3)
-    return b.select(b.compare("lt", word, 2), low, high)
+    return b.select(word < 2, low, high)
 
 
 def _rounds(b: Builder, key: Value, stream: Value, block: Value) -> tuple[Value, ...]:
     """The four words of blocks, each uint32."""
     low, width = 0xFFFFFFFF, block.width
     counter = b.bitcast(block, "uint64")
-    c0, c1 = b.and_(counter, low), b.shr(counter, 32)
+    c0, c1 = counter & low, counter >> 32
     c2, c3 = b.splat(stream, width), b.zeros("uint64", width)
-    k0, k1 = b.and_(key, low), b.shr(key, 32)
+    k0, k1 = key & low, key >> 32
     with b.loop(0, philox.ROUNDS, 1, (c0, c1, c2, c3, k0, k1)) as loop:
         c0, c1, c2, c3, k0, k1 = loop.carried
         first, second = c0 * philox.MULTIPLIERS[0], c2 * philox.MULTIPLIERS[1]
-        x0 = b.xor(b.xor(b.shr(second, 32), c1), b.splat(k0, width))
-        x2 = b.xor(b.xor(b.shr(first, 32), c3), b.splat(k1, width))
-        x1, x3 = b.and_(second, low), b.and_(first, low)
-        y0, y1 = (b.and_(k + step, low) for k, step in zip((k0, k1), philox.KEY_STEPS, strict=True))
+        x0 = (second >> 32) ^ c1 ^ b.splat(k0, width)
+        x2 = (first >> 32) ^ c3 ^ b.splat(k1, width)
+        x1, x3 = second & low, first & low
+        y0, y1 = ((k + step) & low for k, step in zip((k0, k1), philox.KEY_STEPS, strict=True))
         loop.next(x0, x1, x2, x3, y0, y1)
     return tuple(emit_numpy.cast(b, c, "uint32") for c in loop.results[:4])

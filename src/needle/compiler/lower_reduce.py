@@ -86,7 +86,7 @@ def _better(b: Builder, fn: str, best: State, other: State) -> State:
     equal = b.compare("eq", y, x)
     if is_float(x.dtype):
         nan_x, nan_y = b.isnan(x), b.isnan(y)
-        better = b.or_(better, b.and_(nan_y, b.not_(nan_x)))
-        equal = b.or_(equal, b.and_(nan_x, nan_y))
-    better = b.or_(better, b.and_(equal, b.compare("lt", j, i)))
+        better = better | (nan_y & ~nan_x)
+        equal = equal | (nan_x & nan_y)
+    better = better | (equal & (j < i))
     return b.select(better, y, x), b.select(better, j, i)

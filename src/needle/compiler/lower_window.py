@@ -93,7 +93,7 @@ class _ImagesNest(WindowNest):
         image, windows = math.prod(g.source) * g.channels, math.prod(g.out)
         common = math.gcd(image, windows)
         start = window * (image // common)
-        start = start if windows == common else b.div(start, windows // common)
+        start = start if windows == common else start / (windows // common)
         for i in self.nest.loads:
             if i.affine.dynamic or i.guards:
                 continue

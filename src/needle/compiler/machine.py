@@ -10,6 +10,7 @@ import contextlib
 import functools
 import hashlib
 import json
+import operator
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -141,7 +142,7 @@ def _bytes_per_second(arrays: int, nbytes: int, threads: int, target: Target) ->
             places = [loop.index + i * lanes for i in range(unroll)]
             vectors = [b.load(parts[0], at, "int32", lanes) for at in places]
             if arrays == 1:
-                loop.next(*map(b.or_, loop.carried, vectors))
+                loop.next(*map(operator.or_, loop.carried, vectors))
             else:
                 for vector, at in zip(vectors, places, strict=True):
                     b.store(vector, parts[1], at)

@@ -22,18 +22,18 @@ def fmod(b: Builder, x: Value, y: Value) -> Value:
     the rest allows; the difference fits a float, so nothing is rounded. One turn does where
     |x / y| < 2^22, at most 13 in float32 and 42 in float64.
     """
-    size, divisor = b.intrinsic("fabs", x), b.intrinsic("fabs", y)
-    usable = b.and_(b.compare("lt", size, math.inf), b.compare("gt", divisor, 0))
+    size, divisor = abs(x), abs(y)
+    usable = (size < math.inf) & (divisor > 0)
 
     with b.loop(0, 64, 1, [size]) as loop:
         (rest,) = loop.carried
         step = _scaled_divisor(b, rest, divisor)
-        count = b.intrinsic("trunc", b.div(rest, step))
+        count = b.intrinsic("trunc", rest / step)
         left = b.intrinsic("fma", -count, step, rest)
-        left = b.select(b.compare("lt", left, 0), left + step, left)  # the quotient was rounded up
-        left = b.select(b.compare("lt", rest, divisor), rest, left)
+        left = b.select(left < 0, left + step, left)  # the quotient was rounded up
+        left = b.select(rest < divisor, rest, left)
         loop.next(left)
-        loop.condition = b.any(b.and_(usable, b.compare("ge", left, divisor)))
+        loop.condition = b.any(usable & (left >= divisor))
     result = b.intrinsic("copysign", loop.results[0], x)
     return b.select(usable, result, b.select(b.isnan(y), y, math.nan))
 
@@ -45,12 +45,12 @@ def _scaled_divisor(b: Builder, rest: Value, divisor: Value) -> Value:
     far = 2.0 ** (bias - 8)
     lifted = divisor
     for _ in range(2):  # the largest float over the least is about far^2.3
-        overflow = b.compare("eq", b.div(rest, lifted), math.inf)
+        overflow = b.compare("eq", rest / lifted, math.inf)
         lifted = b.select(overflow, lifted * far, lifted)
-    exponent = b.shr(b.bitcast(b.div(rest, lifted), kind), mantissa)  # biased
+    exponent = b.bitcast(rest / lifted, kind) >> mantissa  # biased
     excess = exponent - (bias + mantissa - 1)
-    excess = b.select(b.compare("gt", excess, 0), excess, 0)
-    return lifted * b.bitcast(b.shl(excess + bias, mantissa), rest.dtype)
+    excess = b.select(excess > 0, excess, 0)
+    return lifted * b.bitcast((excess + bias) << mantissa, rest.dtype)
 
 
 FUNCTIONS: dict[str, Callable[..., Value]] = {

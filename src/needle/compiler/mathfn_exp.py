@@ -66,12 +66,12 @@ def from_integer(b: Builder, n: Value, x: Value) -> Value:
 def power_of_two(b: Builder, n: Value, x: Value) -> Value:
     """``2^n`` as a float like x, for n in the range of normal numbers."""
     mantissa, bias = float_format(x)
-    return b.bitcast(b.shl(n + bias, mantissa), x.dtype)
+    return b.bitcast((n + bias) << mantissa, x.dtype)
 
 
 def scale(b: Builder, x: Value, n: Value) -> Value:
     """``x 2^n`` in one rounding, also where the result is denormal or overflows."""
-    half = b.shr(n, 1)
+    half = n >> 1
     return x * power_of_two(b, half, x) * power_of_two(b, n - half, x)
 
 
@@ -91,8 +91,8 @@ def exp(
 ) -> Value:
     """``exp(x)``, or ``exp(x + low)`` for a correction ``low``, which must be 0 for infinite x."""
     most, least = (89.0, -104.0) if x.dtype == "float32" else (710.0, -746.0)
-    x = b.select(b.compare("gt", x, most), most, x)
-    x = b.select(b.compare("lt", x, least), least, x)
+    x = b.select(x > most, most, x)
+    x = b.select(x < least, least, x)
     r, n = reduced(b, x)
     if low is not None:
         r = r + low
@@ -105,41 +105,41 @@ def expm1(b: Builder, x: Value) -> Value:
     most, least, tiny = (
         (89.0, -18.0, 2.0**-26) if x.dtype == "float32" else (710.0, -38.0, 2.0**-55)
     )
-    clipped = b.select(b.compare("gt", x, most), most, x)
-    clipped = b.select(b.compare("lt", clipped, least), least, clipped)
+    clipped = b.select(x > most, most, x)
+    clipped = b.select(clipped < least, least, clipped)
     r, n = reduced(b, clipped)
     p = b.fma(r * r, polynomial(b, r, table("EXP", x)), r)
     half = power_of_two(b, n - 1, x)  # 2^128 is no float32, half of it is
     result = b.fma(half, p, half - 0.5) * 2
-    return b.select(b.compare("lt", b.intrinsic("fabs", x), tiny), x, result)
+    return b.select(abs(x) < tiny, x, result)
 
 
 def sigmoid(b: Builder, x: Value) -> Value:
     """``1 / (1 + exp(-x))``; for negative x as ``e / (1 + e)``, which keeps its last bits."""
-    e = exp(b, -b.intrinsic("fabs", x))
-    return b.div(b.select(b.compare("lt", x, 0), e, 1), e + 1)
+    e = exp(b, -abs(x))
+    return b.select(x < 0, e, 1) / (e + 1)
 
 
 def tanh(b: Builder, x: Value) -> Value:
     """A polynomial for ``|x| <= 0.55``, else ``1 - 2 / (exp(2 |x|) + 1)``."""
-    size = b.intrinsic("fabs", x)
+    size = abs(x)
     square = x * x
     near = b.fma(x * square, polynomial(b, square, table("TANH", x)), x)
-    far = 1 - b.div(2, exp(b, size + size) + 1)
+    far = 1 - 2 / (exp(b, size + size) + 1)
     far = b.intrinsic("copysign", far, x)
-    return b.select(b.compare("le", size, 0.55), signed_zero(b, x, near), far)
+    return b.select(size <= 0.55, signed_zero(b, x, near), far)
 
 
 def erf(b: Builder, x: Value) -> Value:
     """A polynomial for ``|x| < 0.92``, else ``1 - exp(p(|x|))`` with p fitted to log(erfc)."""
-    size = b.intrinsic("fabs", x)
+    size = abs(x)
     square = x * x
     near = b.fma(x, polynomial(b, square, table("ERF", x)), x)
     limit = 4.0 if x.dtype == "float32" else 6.0  # erf is 1 to the last bit beyond
-    clipped = b.select(b.compare("gt", size, limit), limit, size)
+    clipped = b.select(size > limit, limit, size)
     far = 1 - exp(b, polynomial(b, clipped - 0.92, table("ERFC", x)))
     far = b.intrinsic("copysign", far, x)
-    return b.select(b.compare("lt", size, 0.92), near, far)
+    return b.select(size < 0.92, near, far)
 
 
 def signed_zero(b: Builder, x: Value, result: Value) -> Value:

@@ -23,14 +23,14 @@ def split(b: Builder, x: Value) -> tuple[Value, Value]:
     kind = integer_like(x)
     base = int(np.dtype(x.dtype).type(0.75).view(kind))
     bits = b.bitcast(x, kind)
-    e = b.shr(bits - base, mantissa)
-    return b.bitcast(bits - b.shl(e, mantissa), x.dtype), e
+    e = (bits - base) >> mantissa
+    return b.bitcast(bits - (e << mantissa), x.dtype), e
 
 
 def _normalized(b: Builder, x: Value) -> tuple[Value, Value]:
     """Denormal numbers scaled up; the exponent to add for it."""
     mantissa, bias = float_format(x)
-    denormal = b.compare("lt", x, 2.0 ** (1 - bias))
+    denormal = x < 2.0 ** (1 - bias)
     scaled = b.select(denormal, x * 2.0 ** (mantissa + 1), x)
     zero = b.zeros(integer_like(x), x.width)
     return scaled, b.select(denormal, zero - (mantissa + 1), zero)
@@ -47,9 +47,9 @@ def _log_of(b: Builder, f: Value, e: Value) -> Value:
 
 def _special(b: Builder, x: Value, result: Value) -> Value:
     """The logarithm of infinity, NaN, 0 and negative numbers."""
-    result = b.select(b.compare("lt", x, math.inf), result, x)
+    result = b.select(x < math.inf, result, x)
     result = b.select(b.compare("eq", x, 0), -math.inf, result)
-    return b.select(b.compare("lt", x, 0), math.nan, result)
+    return b.select(x < 0, math.nan, result)
 
 
 def log(b: Builder, x: Value) -> Value:
@@ -72,30 +72,30 @@ def log1p(b: Builder, x: Value) -> Value:
 
 def power(b: Builder, x: Value, y: Value) -> Value:
     """``exp(y log|x|)``, the logarithm with the bits that a large y needs; C99's special cases."""
-    size = b.intrinsic("fabs", x)
+    size = abs(x)
     magnitude = (_power_single if x.dtype == "float32" else _power_double)(b, size, y)
     whole = b.compare("eq", b.intrinsic("trunc", y), y)
     half = y * 0.5
-    odd = b.and_(whole, b.compare("ne", b.intrinsic("trunc", half), half))
-    negative = b.compare("lt", b.bitcast(x, integer_like(x)), 0)
-    result = b.select(b.and_(negative, odd), -magnitude, magnitude)
-    base_negative = b.and_(b.compare("lt", x, 0), b.compare("gt", x, -math.inf))
-    result = b.select(b.and_(base_negative, b.not_(whole)), math.nan, result)
-    turns = b.and_(b.compare("eq", size, 1), b.compare("eq", b.intrinsic("fabs", y), math.inf))
+    odd = whole & b.compare("ne", b.intrinsic("trunc", half), half)
+    negative = b.bitcast(x, integer_like(x)) < 0
+    result = b.select(negative & odd, -magnitude, magnitude)
+    base_negative = (x < 0) & (x > -math.inf)
+    result = b.select(base_negative & ~whole, math.nan, result)
+    turns = b.compare("eq", size, 1) & b.compare("eq", abs(y), math.inf)
     result = b.select(turns, 1, result)
-    result = b.select(b.or_(b.isnan(x), b.isnan(y)), math.nan, result)
-    return b.select(b.or_(b.compare("eq", x, 1), b.compare("eq", y, 0)), 1, result)
+    result = b.select(b.isnan(x) | b.isnan(y), math.nan, result)
+    return b.select(b.compare("eq", x, 1) | b.compare("eq", y, 0), 1, result)
 
 
 def _power_single(b: Builder, size: Value, y: Value) -> Value:
     """In float64, to about 33 bits."""
     wide, exponent = b.convert("fpext", size, "float64"), b.convert("fpext", y, "float64")
     m, e = split(b, wide)
-    s = b.div(m - 1, m + 1)
+    s = (m - 1) / (m + 1)
     q = s * s
     series = b.fma(b.fma(polynomial(b, q, COEFFICIENTS["ATANH", "float32"]), q, 2 / 3), q, 2)
     logarithm = b.fma(from_integer(b, e, wide), math.log(2), s * series)
-    logarithm = b.select(b.compare("lt", wide, math.inf), logarithm, wide)
+    logarithm = b.select(wide < math.inf, logarithm, wide)
     logarithm = b.select(b.compare("eq", wide, 0), -math.inf, logarithm)
     return b.convert(
         "fptrunc",
@@ -107,11 +107,11 @@ def _power_single(b: Builder, size: Value, y: Value) -> Value:
 def _power_double(b: Builder, size: Value, y: Value) -> Value:
     """With the logarithm and its product with y in pairs of numbers, to about 65 bits."""
     high, low = _log_pair(b, size)
-    high = b.select(b.compare("lt", size, math.inf), high, size)
+    high = b.select(size < math.inf, high, size)
     high = b.select(b.compare("eq", size, 0), -math.inf, high)
     product = y * high
     rest = b.intrinsic("fma", y, high, -product) + y * low
-    small = b.compare("lt", b.intrinsic("fabs", product), 800.0)
+    small = abs(product) < 800.0
     return exp(b, product, low=b.select(small, rest, 0))
 
 
@@ -120,9 +120,9 @@ def _log_pair(b: Builder, x: Value) -> tuple[Value, Value]:
     scaled, extra = _normalized(b, x)
     m, e = split(b, scaled)
     f, d = m - 1, m + 1
-    s = b.div(f, d)
+    s = f / d
     left = b.intrinsic("fma", -s, d, f) - s * (m - (d - 1))
-    s_low = b.div(left, d)
+    s_low = left / d
     q = s * s
     q_low = b.intrinsic("fma", s, s, -q) + 2 * s * s_low
     cube = q * s

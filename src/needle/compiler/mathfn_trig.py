@@ -47,7 +47,7 @@ def _circular(b: Builder, x: Value, fn: str) -> Value:
     for part in _HALF_PI[x.dtype]:
         r = b.intrinsic("fma", n, -part, r)  # exact: n pi / 2 cancels
     result = _of_quarter(b, r, quarter, fn)
-    far = b.compare("ge", b.intrinsic("fabs", x), _NEAR[x.dtype])
+    far = abs(x) >= _NEAR[x.dtype]
 
     def rare() -> Sequence[Value]:
         options = {"attributes": "noinline cold", "contract": False}
@@ -65,8 +65,8 @@ def _of_quarter(b: Builder, r: Value, quarter: Value, fn: str) -> Value:
     tail = b.fma(square * square, polynomial(b, square, table("COS", r)), square * -0.5)
     cosine = tail + 1
     turned = quarter if fn == "sin" else quarter + 1
-    result = b.select(b.compare("ne", b.and_(turned, 1), 0), cosine, sine)
-    return b.select(b.compare("ne", b.and_(turned, 2), 0), -result, result)
+    result = b.select(b.compare("ne", turned & 1, 0), cosine, sine)
+    return b.select(b.compare("ne", turned & 2, 0), -result, result)
 
 
 def _large(b: Builder, x: Value, fn: str) -> Value:
@@ -84,36 +84,36 @@ def _payne_hanek(b: Builder, x: Value) -> tuple[Value, Value]:
     and more give whole turns and are left out; 192 bits from there on are multiplied with m.
     """
     bits = b.bitcast(x, "uint64")
-    biased = b.and_(b.shr(bits, 52), 0x7FF)
-    m = b.or_(b.and_(bits, (1 << 52) - 1), 1 << 52)
+    biased = (bits >> 52) & 0x7FF
+    m = (bits & ((1 << 52) - 1)) | (1 << 52)
     offset = 1075 - 64 + 2  # the table begins with 64 zero bits
     start = b.maximum(biased, offset) - offset  # other lanes may be small: they must stay inside
     words = _words_of_two_over_pi(b, start)
     limbs = _product_limbs(b, m, words)
-    quarter = b.shr(limbs[0], 30)
-    above = b.compare("ne", b.and_(limbs[0], 1 << 29), 0)  # beyond the middle: count from the next
+    quarter = limbs[0] >> 30
+    above = b.compare("ne", limbs[0] & (1 << 29), 0)  # beyond the middle: count from the next
     quarter = b.select(above, quarter + 1, quarter)
     flip = b.select(above, b.const(_LOW_WORD, "uint64", x.width), 0)
-    limbs = [b.xor(limb, flip) for limb in limbs[:4]]
-    limbs[0] = b.and_(limbs[0], (1 << 30) - 1)
+    limbs = [limb ^ flip for limb in limbs[:4]]
+    limbs[0] = limbs[0] & ((1 << 30) - 1)
     total = b.zeros("float64", x.width)
     for i in reversed(range(4)):  # from the least: nothing cancels
-        part = b.bitcast(b.or_(limbs[i], 0x433 << 52), "float64") - 2.0**52
+        part = b.bitcast(limbs[i] | (0x433 << 52), "float64") - 2.0**52
         total = total + part * 2.0 ** -(30 + 32 * i)
     r = total * (math.pi / 2)
-    negative = b.xor(above, b.compare("lt", x, 0))
+    negative = above ^ (x < 0)
     r = b.select(negative, -r, r) + (x - x)  # NaN for infinity
     signed = b.bitcast(quarter, "int64")
-    return r, b.select(b.compare("lt", x, 0), -signed, signed)
+    return r, b.select(x < 0, -signed, signed)
 
 
 def _words_of_two_over_pi(b: Builder, start: Value) -> list[Value]:
     """Six words of 32 bits from bit ``start`` on."""
     pairs = b.module.table("needle.two_over_pi", _two_over_pi_pairs())
     base = Value(pairs, "ptr", 1, b)
-    first, shift = b.bitcast(b.shr(start, 5), "int64"), b.and_(start, 31)
+    first, shift = b.bitcast(start >> 5, "int64"), start & 31
     gathered = [b.gather(base, first + i, "uint64") for i in range(6)]
-    return [b.shr(b.shl(pair, shift), 32) for pair in gathered]
+    return [(pair << shift) >> 32 for pair in gathered]
 
 
 def _two_over_pi_pairs() -> np.ndarray:
@@ -124,46 +124,46 @@ def _two_over_pi_pairs() -> np.ndarray:
 
 def _product_limbs(b: Builder, m: Value, words: list[Value]) -> list[Value]:
     """``m`` times the number made of ``words`` modulo 2^192, most significant limb first."""
-    low, high = b.and_(m, _LOW_WORD), b.shr(m, 32)
+    low, high = m & _LOW_WORD, m >> 32
     carry = b.zeros("uint64", m.width)
     limbs = []
     for i in reversed(range(6)):
         first = low * words[i]
         second = high * words[i + 1] if i < 5 else b.zeros("uint64", m.width)
-        total = b.and_(first, _LOW_WORD) + b.and_(second, _LOW_WORD) + carry
-        limbs.append(b.and_(total, _LOW_WORD))
-        carry = b.shr(first, 32) + b.shr(second, 32) + b.shr(total, 32)
+        total = (first & _LOW_WORD) + (second & _LOW_WORD) + carry
+        limbs.append(total & _LOW_WORD)
+        carry = (first >> 32) + (second >> 32) + (total >> 32)
     return limbs[::-1]
 
 
 def atan2(b: Builder, y: Value, x: Value) -> Value:
     """The angle of (x, y): atan of the smaller over the larger, then mirrored into place."""
-    height, width = b.intrinsic("fabs", y), b.intrinsic("fabs", x)
-    steep = b.compare("gt", height, width)
+    height, width = abs(y), abs(x)
+    steep = height > width
     large, small = b.select(steep, height, width), b.select(steep, width, height)
     angle, rest = _octant(b, small, large)
     half_pi, half_pi_low, _ = _HALF_PI[x.dtype]
     angle = b.select(steep, half_pi - (angle - (half_pi_low - rest)), angle + rest)
-    leftwards = b.compare("lt", b.bitcast(x, integer_like(x)), 0)
+    leftwards = b.bitcast(x, integer_like(x)) < 0
     angle = b.select(leftwards, 2 * half_pi - (angle - 2 * half_pi_low), angle)
     result = b.intrinsic("copysign", angle, y)
-    return b.select(b.or_(b.isnan(x), b.isnan(y)), math.nan, result)
+    return b.select(b.isnan(x) | b.isnan(y), math.nan, result)
 
 
 def _octant(b: Builder, small: Value, large: Value) -> tuple[Value, Value]:
     """atan(s / l) as a sum of two; above tan(pi / 8) as pi / 4 + atan((s - l) / (s + l))."""
     _, bias = float_format(small)
-    huge = b.compare("gt", large, 2.0 ** (bias - 2))
+    huge = large > 2.0 ** (bias - 2)
     small, large = b.select(huge, small * 0.25, small), b.select(huge, large * 0.25, large)
     equal = b.compare("eq", small, large)  # also both 0 and both infinite
-    outer = b.or_(equal, b.compare("gt", small, large * (math.sqrt(2) - 1)))
+    outer = equal | (small > large * (math.sqrt(2) - 1))
     numerator = b.select(outer, small - large, small)
     denominator = b.select(outer, small + large, large)
-    t = b.select(equal, 0, b.div(numerator, denominator))
+    t = b.select(equal, 0, numerator / denominator)
     square = t * t
     rest = t * square * polynomial(b, square, table("ATAN", t))
     half_pi, half_pi_low, _ = _HALF_PI[small.dtype]
-    outer = b.and_(outer, b.compare("gt", large, 0))
+    outer = outer & (large > 0)
     base = b.select(outer, b.const(half_pi / 2, t.dtype, t.width), 0)
     rest = b.select(outer, rest + half_pi_low / 2, rest)
     high = base + t

@@ -36,7 +36,7 @@ def emit_matmul(
     if plan.batch == 1:
         nest.write(begin, end)
         return
-    with b.loop(b.div(begin, per), b.div(end + (per - 1), per)) as loop:
+    with b.loop(begin / per, (end + (per - 1)) / per) as loop:
         start = loop.index * per
         first, last = b.maximum(begin - start, 0), b.minimum(end - start, per)
         nest.of_batch(loop.index).write(first, last)
@@ -120,7 +120,7 @@ class MatMulNest(TileNest):
         if plan.k_blocks == 1:
             self.finish(rows, line, panel, sums, stage)
         else:
-            finished = b.compare("ge", k0 + terms, plan.k)
+            finished = k0 + terms >= plan.k
             b.branch(finished, lambda: self.finish(rows, line, panel, sums, stage))
 
     def _columns(self, panel: Panel, k0: Value) -> tuple[Value, int]:

@@ -49,7 +49,7 @@ class WindowNest(TileNest):
                     self._product(phase, loop.index * plan.band_rows + phase.row)
             return
         with b.loop(begin, end) as blocks:
-            part = blocks.index if plan.chunks == 1 else b.div(blocks.index, plan.chunks)
+            part = blocks.index if plan.chunks == 1 else blocks.index / plan.chunks
             chunk = blocks.index - part * plan.chunks
             with b.loop(0, per) as loop:
                 band = part * per + loop.index
@@ -58,9 +58,9 @@ class WindowNest(TileNest):
                 self._gradient(top, band * plan.band_rows, b.compare("eq", loop.index, 0))
 
     def _fill(self, band: Value, chunk: Value) -> None:
-        b, plan = self.b, self.plan
+        plan = self.plan
         per_image = plan.bands_per_image
-        image = band if per_image == 1 else b.div(band, per_image)
+        image = band if per_image == 1 else band / per_image
         self.fill(image * plan.images, (band - image * per_image) * plan.rows, chunk)
 
     def _product(self, phase: Phase, first_row: Value) -> None:
@@ -129,7 +129,7 @@ class WindowNest(TileNest):
     def _fetch_terms(self, tile: Tile, following: Value) -> None:
         """Ask for a tile's share of what the next band reads of the images and the gradient."""
         b, plan = self.b, self.plan
-        first = following + b.div(tile.row * plan.band_rows, plan.terms)
+        first = following + tile.row * plan.band_rows / plan.terms
         number = -(-length(tile.axes) * plan.band_rows // plan.terms)
         self.coming(first, number)
         with b.loop(0, number * plan.columns, 64 // ITEM_BYTES[plan.dtype]) as loop:
