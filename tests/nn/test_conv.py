@@ -122,3 +122,24 @@ def test_a_description_of_each():
     assert nn.Conv(3, 8, (3, 1)).extra_repr() == "3 -> 8, 3 x 1"
     assert repr(nn.MaxPool2d(2)) == "MaxPool2d 2, stride 2"
     assert repr(nn.AdaptiveAvgPool2d(1)) == "AdaptiveAvgPool2d 1"
+
+
+def test_groups_are_convolutions_of_their_own():
+    layer = nn.Conv(4, 6, 3, stride=2, groups=2, dtype="float64")
+    assert layer.weight.shape == (3, 3, 2, 6) and layer.extra_repr().endswith("groups 2")
+    x, w = images(2, 4, 5, 5, dtype="float64"), layer.weight.numpy()
+    parts = []
+    for i in range(2):
+        part = nn.Conv(2, 3, 3, stride=2, dtype="float64")
+        part.load_state_dict(
+            {"weight": w[..., 3 * i : 3 * i + 3], "bias": layer.bias.numpy()[3 * i : 3 * i + 3]}
+        )
+        parts.append(part(x[:, 2 * i : 2 * i + 2]).numpy())
+    assert_close(layer(x), np.concatenate(parts, axis=1))
+
+
+def test_groups_that_do_not_fit():
+    with pytest.raises(ArgumentError, match="expected groups that divide 4 and 6 channels, got 4"):
+        nn.Conv(4, 6, 3, groups=4)
+    with pytest.raises(ShapeError, match=r"2 groups, got \(1, 3, 3, 3\) and \(3, 3, 2, 2\)"):
+        ops.conv(images(1, 3, 3, 3), images(3, 3, 2, 2), groups=2)

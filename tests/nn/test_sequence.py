@@ -197,6 +197,13 @@ def test_embedding_of_ids_of_any_shape(shape):
     np.testing.assert_array_equal(layer(ids).numpy(), layer.weight.numpy()[ids])
 
 
+@pytest.mark.parametrize("number", [1, 1.0, np.float64(1.0), np.int64(1), np.array(1.0)], ids=repr)
+def test_embedding_of_a_number(number):
+    layer = nn.Embedding(5, 2)
+    for function in (layer, ndl.jit(layer.forward)):
+        np.testing.assert_array_equal(function(number).numpy(), layer.weight.numpy()[1])
+
+
 def test_an_lstm_of_float32_stays_float32_and_float64_is_told():
     layer = nn.LSTM(3, 4)
     out, (h, c) = layer(random(2, 1, 3, dtype="float32"))

@@ -24,6 +24,10 @@ CONVOLUTIONS = [  # case, images, kernel, arguments of conv
     ("much_padding", (1, 2, 2, 1), (2, 2, 1, 1), {"padding": 3}),
     ("whole_image", (2, 3, 3, 2), (3, 3, 2, 4), {"padding": 0}),
     ("nchw", (2, 2, 4, 3), (3, 3, 2, 3), {"layout": "NCHW", "stride": 2}),
+    ("groups", (2, 4, 3, 4), (3, 3, 2, 6), {"groups": 2, "stride": 2}),
+    ("depthwise", (1, 4, 5, 3), (3, 2, 1, 3), {"groups": 3, "padding": (0, 1)}),
+    ("depthwise_twice", (2, 4, 4, 2), (2, 2, 1, 4), {"groups": 2, "dilation": 2}),
+    ("groups_nchw", (1, 4, 3, 3), (3, 3, 2, 2), {"groups": 2, "layout": "NCHW"}),
     ("no_images", (0, 4, 4, 1), (3, 3, 1, 2), {}),
     ("size_one_axes", (1, 1, 1, 1), (1, 1, 1, 1), {"padding": 0}),
 ]  # fmt: skip

@@ -133,7 +133,13 @@ BAD = {
     "embedding_fraction": (
         lambda t: ops.embedding(t, np.array([0.5])), ArgumentError, "embedding: .*integers.*0.5"
     ),
-    "embedding_number": (lambda t: ops.embedding(t, 1), ShapeError, "embedding: .*(2, 3), 1"),
+    "embedding_table": (lambda t: ops.embedding(t.sum(), 1), ShapeError, "embedding: .*, got ()"),
+    "embedding_list": (
+        lambda t: ops.embedding(t, [1]), DtypeError, "embedding: .*list [1]; .*ndl.Tensor([...])"
+    ),
+    "embedding_text": (
+        lambda t: ops.embedding(t, np.array(["a"])), DtypeError, "embedding: expected integers"
+    ),
     "mask_rank": (lambda t: ops.causal_mask(t[0]), ShapeError, "causal_mask: .*(3,)"),
     "mask_keys": (lambda t: ops.causal_mask(t.T), ShapeError, "causal_mask: .*(3, 2)"),
     # images

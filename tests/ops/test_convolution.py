@@ -88,6 +88,19 @@ def test_max_pool_of_negative_numbers_does_not_see_its_padding():
     assert_close(ops.avg_pool(x, 2, padding=1), np.full((1, 2, 2, 1), -0.25))
 
 
+@pytest.mark.parametrize("dtype", ["int64", "uint8", "bool"])
+@pytest.mark.parametrize("wrap", [lambda f: f, ndl.jit], ids=["eager", "compiled"])
+def test_max_pool_of_padded_integers(dtype, wrap):
+    x = (
+        np.array([[[[0], [1]], [[3], [0]]]], dtype)
+        if dtype != "int64"
+        else -np.ones((1, 2, 2, 1), int)
+    )
+    y = wrap(lambda x: ops.max_pool(x, 2, padding=1))(x)
+    assert y.dtype == x.dtype
+    np.testing.assert_array_equal(y.numpy(), x)
+
+
 def test_windows_share_memory():
     x = ndl.Tensor(state.randn(6))
     assert np.shares_memory(ops.windows(x, 0, 3).cached_data, x.cached_data)

@@ -10,7 +10,7 @@ from numpy.typing import DTypeLike
 from needle import init, ops
 from needle.autograd import Tensor
 from needle.backend.device import Device
-from needle.errors import ShapeError
+from needle.errors import ArgumentError, ShapeError
 from needle.nn.calls import check_array, check_size, fail, warn_precision
 from needle.nn.module import Module, Parameter
 from needle.ops.arguments import per_axis
@@ -22,14 +22,16 @@ class Conv(Module):
     Shapes: x (N, in_channels, H, W) -> (N, out_channels, H', W'),
     H' = (H + 2 padding - dilation (kernel_size - 1) - 1) // stride + 1; sizes are ints, or pairs
     (rows, columns). Unless it is given, `padding` is dilation (kernel_size // 2): odd kernels with
-    stride 1 keep the size. W (kernel_size, kernel_size, in_channels, out_channels) is drawn first,
-    by `init.kaiming_uniform` with fan_in = in_channels kernel_size^2, then b (out_channels,),
-    uniformly within +- 1 / sqrt(fan_in). `bias` is None without a bias.
+    stride 1 keep the size. W (kernel_size, kernel_size, in_channels / groups, out_channels) is
+    drawn first, by `init.kaiming_uniform` with fan_in = in_channels / groups kernel_size^2, then b
+    (out_channels,), uniformly within +- 1 / sqrt(fan_in). `bias` is None without a bias. Each of
+    `groups` parts of the channels is convolved by itself.
 
     Inside, images lie with their channels last, and results keep that order in memory: layers that
     follow each other copy nothing.
 
-    Errors: ShapeError unless x is (N, in_channels, H, W) and the kernel fits into the padded image.
+    Errors: ShapeError unless x is (N, in_channels, H, W) and the kernel fits into the padded image;
+    ArgumentError for groups that do not divide the channels.
 
     >>> nn.Conv(3, 8, 3, stride=2)(ndl.zeros(2, 3, 32, 32)).shape
     (2, 8, 16, 16)
@@ -47,10 +49,15 @@ class Conv(Module):
         *,
         padding: Any = None,
         dilation: Any = 1,
+        groups: int = 1,
     ) -> None:
         super().__init__()
         self.in_channels = check_size("Conv: expected in_channels", in_channels)
         self.out_channels = check_size("Conv: expected out_channels", out_channels)
+        self.groups = check_size("Conv: expected groups", groups)
+        if self.in_channels % groups or self.out_channels % groups:
+            channels = f"{in_channels} and {out_channels} channels"
+            raise ArgumentError(f"Conv: expected groups that divide {channels}, got {groups}")
         kernel = per_axis("Conv", "kernel_size", kernel_size, 2)
         self.kernel_size = kernel[0] if kernel[0] == kernel[1] else kernel
         self.stride = stride[0] if isinstance(stride, tuple) and len(stride) == 1 else stride
@@ -60,7 +67,7 @@ class Conv(Module):
         self.padding = same if padding is None else padding
         ops.Conv(self.stride, self.padding, dilation)  # reads them now, not in the first call
         kinds: dict[str, Any] = {"device": device, "dtype": dtype}
-        shape = (*kernel, self.in_channels, self.out_channels)
+        shape = (*kernel, self.in_channels // groups, self.out_channels)
         fan_in, fan_out = math.prod(shape[:3]), self.out_channels * math.prod(kernel)
         self.weight = Parameter(init.kaiming_uniform(fan_in, fan_out, shape, **kinds))
         self.bias: Parameter | None = None
@@ -78,13 +85,15 @@ class Conv(Module):
             )
         warn_precision(self, x, self.weight)
         x = ops.permute(x, (0, 2, 3, 1))
-        y = ops.conv(x, self.weight, self.stride, self.padding, self.dilation)
+        options = self.stride, self.padding, self.dilation
+        y = ops.conv(x, self.weight, *options, groups=self.groups)
         return ops.permute(y if self.bias is None else y + self.bias, (0, 3, 1, 2))
 
     def extra_repr(self) -> str:
         size, stride = self.kernel_size, self.stride
         kernel = f"{size} x {size}" if isinstance(size, int) else f"{size[0]} x {size[1]}"
         options = "" if stride in (1, (1, 1)) else f", stride {stride}"
+        options += f", groups {self.groups}" if self.groups > 1 else ""
         options += "" if self.bias is not None else ", bias=False"
         return f"{self.in_channels} -> {self.out_channels}, {kernel}{options}"
 

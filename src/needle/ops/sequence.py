@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from needle.autograd.tensor import Tensor, TensorOp
+from needle.autograd.value import NUMBERS
 from needle.backend import extensions
-from needle.errors import ShapeError
+from needle.errors import DtypeError, ShapeError
 from needle.ops.arguments import as_floating, shape_of
 from needle.ops.indexing import getitem
 
@@ -18,8 +19,9 @@ LOWEST = -float(np.finfo(np.float32).max)
 def embedding(weight: Any, ids: Any) -> Tensor:
     """Take the rows of a table by their numbers: result[...] = weight[ids[...]].
 
-    Shapes: weight (n, ...), ids of any shape; the result is ids.shape + weight.shape[1:]. The ids
-    are integers of any dtype. The gradient adds up the rows that were taken; ids have none.
+    Shapes: weight (n, ...), ids of any shape, or a number; the result is ids.shape +
+    weight.shape[1:]. The ids are integers of any dtype. The gradient adds up the rows that were
+    taken; ids have none.
 
     Errors: IndexRangeError for an id outside 0 .. n - 1, ArgumentError for one with a fraction.
 
@@ -27,9 +29,16 @@ def embedding(weight: Any, ids: Any) -> Tensor:
     [[3.0, 4.0], [3.0, 4.0], [1.0, 2.0]]
     """
     shape = shape_of("embedding", weight)
-    if not shape or not hasattr(ids, "dtype"):
-        raise ShapeError(f"embedding: expected a table (n, ...) and ids, got {shape}, {ids!r:.40}")
     data = ids.realize_cached_data() if isinstance(ids, Tensor) else ids
+    if isinstance(ids, NUMBERS):
+        data = np.asarray(ids)
+    elif not hasattr(ids, "dtype") and hasattr(ids, "__array_namespace__"):
+        data = ids.__array_namespace__().asarray(ids)  # a number that a tracer has lifted
+    if not shape:
+        raise ShapeError(f"embedding: expected a table (n, ...), got {shape}")
+    shape_of("embedding", data)
+    if data.dtype.kind not in "biuf":
+        raise DtypeError(f"embedding: expected integers as ids, got dtype {data.dtype}")
     return getitem(weight, extensions.checked_labels(data, shape[0], "embedding"))
 
 

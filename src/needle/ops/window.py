@@ -135,16 +135,18 @@ def max_pool(
 ) -> Tensor:
     """Take the largest element of each window of `size`; equal ones share the gradient.
 
-    `size`, `stride` (None: the size) and `padding` (with -inf, on both sides) are an int or a pair
-    (rows, columns). Shapes: (N, H, W, C) -> (N, H', W', C), H' = (H + 2 padding - size) // stride +
-    1; with `layout="NCHW"` the channels are second, in and out.
+    `size`, `stride` (None: the size) and `padding` (on both sides, with the lowest number of the
+    dtype) are an int or a pair (rows, columns). Shapes: (N, H, W, C) -> (N, H', W', C), H' =
+    (H + 2 padding - size) // stride + 1; with `layout="NCHW"` the channels are second, in and out.
 
     Errors: ShapeError where a window does not fit, ArgumentError for more padding than size / 2.
 
     >>> ops.max_pool(ndl.Tensor([[1.0, 2.0], [3.0, 4.0]]).reshape(1, 2, 2, 1), 2).item()
     4.0
     """
-    return max(_pooled("max_pool", a, size, stride, padding, layout, -math.inf), (-2, -1))
+    kind = getattr(a, "dtype", np.dtype(float)).kind
+    lowest = np.iinfo(a.dtype).min if kind in "iu" else False if kind == "b" else -math.inf
+    return max(_pooled("max_pool", a, size, stride, padding, layout, lowest), (-2, -1))
 
 
 def avg_pool(
