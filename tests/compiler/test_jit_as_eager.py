@@ -2,10 +2,13 @@
 
 import contextlib
 import copy
+import dataclasses
+import functools
 import numbers
 import pickle
 import sys
-from collections import OrderedDict
+from collections import OrderedDict, deque
+from types import MethodType
 
 import numpy as np
 import pytest
@@ -78,6 +81,16 @@ def test_each_object_given_as_an_argument_is_looked_into(jit):
     for a, b in zip(found, run(lambda f: f)[1], strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
     assert count(compiled) == 4
+
+
+def test_an_object_given_as_an_argument_may_be_reached_otherwise_too(jit):
+    config = Output(2.0)
+    f = jit(lambda x, given: x * given.loss + 0 * config.loss)
+    method = jit(MethodType(lambda self, x, same=config: x * self.loss, config))
+    for k in (2.0, 3.0):
+        config.loss = k
+        np.testing.assert_array_equal(f(X, config), X * np.float32(k))
+        np.testing.assert_array_equal(method(X), X * np.float32(k))
 
 
 def test_a_static_object_is_looked_into(jit):
@@ -536,6 +549,110 @@ def test_other_errors_may_be_caught(jit):
             return x * 2
 
     assert jit(f)(ndl.Tensor([1.0])).item() == 2
+
+
+# ---- iterators, results, histories
+
+
+class Stream:
+    def __init__(self, things):
+        self.things = iter(things)
+
+    def take(self):
+        return next(self.things)
+
+
+def test_taking_from_an_iterator_is_an_error(jit):
+    things = [ndl.Tensor([1.0]), ndl.Tensor([2.0])]
+    generator, listed, stream = (x for x in things), iter(things), Stream(things)
+    for f in (lambda: next(generator), lambda: [*listed], stream.take):
+        with pytest.raises(TraceError, match=r"next\(.*test_jit_as_eager.*pass what it gives"):
+            jit(f)()
+    with pytest.raises(TraceError, match=r"an argument is a generator, .* pass what next"):
+        jit(lambda xs: sum(xs))(x for x in things)
+    assert [next(source).item() for source in (generator, listed, stream.things)] == [1, 1, 1]
+
+
+@dataclasses.dataclass
+class Output:
+    loss: object
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda x: Output(x * 2),
+        lambda x: Output([{"loss": x}]),
+        lambda x: {x * 2},
+        lambda x: deque([x]),
+        lambda x: (x * k for k in range(3)),
+        lambda x: [{"a": x}.values()],
+        lambda x: lambda: x * 2,
+        lambda x: functools.partial(ndl.ops.add, x),
+    ],
+)
+def test_objects_with_values_of_the_call_are_no_results(jit, make):
+    with pytest.raises(TraceError, match=r"result.*: a compiled function returns .*return a dict"):
+        jit(make)(ndl.Tensor([1.0]))
+
+
+def test_objects_from_before_the_call_are_results(jit):
+    output, model = Output(ndl.Tensor([1.0])), nn.Linear(2, 2)
+    f = jit(lambda x: (output, model, x.dtype, range(x.shape[0]), np.exp, slice(1)))
+    assert f(X) == (output, model, X.dtype, range(6), np.exp, slice(1))
+
+
+class Recurrent(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.w, self.h = nn.Parameter(init.ones(3)), init.zeros(3)
+
+    def forward(self, x):
+        self.h = ndl.ops.tanh(x * self.w + self.h * self.w)
+        return self.h
+
+
+def test_a_history_in_a_slot_is_not_lost_silently(jit):
+    np.random.seed(0)
+    models = Recurrent(), Recurrent()
+    f = jit(models[1])
+    for _ in range(4):
+        np.testing.assert_allclose(f(X[0]).numpy(), models[0](X[0]).numpy(), rtol=1e-6)
+    assert models[1].h.requires_grad and count(f) == 2
+    with pytest.raises(GradientError, match=r"its history ended there.*detach"):
+        f(X[0]).sum().backward()
+    with pytest.raises(TraceError, match="computed from other Tensors before the call"):
+        jit(lambda x: models[1](x).sum().backward())(X[0])
+    models[1].h = models[1].h.detach()
+    f(X[0]).sum().backward()
+
+
+def test_a_slot_gets_a_tensor_of_the_eager_kind(jit):
+    model = nn.Module()
+    model.h = ndl.Tensor([1.0])
+
+    def f():
+        model.h = model.h.data * 2
+
+    kept, compiled = model.h, jit(f)
+    compiled(), compiled()
+    assert not model.h.requires_grad and model.h.item() == 4 and kept.item() == 1
+
+
+def test_gradients_do_not_stop_silently_at_the_result_of_a_step(jit):
+    w, v = nn.Parameter(init.ones(3)), nn.Parameter(init.ones(3))
+
+    @jit
+    def step(x):
+        features = x * w
+        features.sum().backward()
+        return features
+
+    features = step(X[0])
+    assert features.requires_grad
+    with pytest.raises(GradientError, match="its history ended there"):
+        (features * v).sum().backward()
+    (features.detach() * v).sum().backward()
 
 
 module = sys.modules[__name__]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, ItemsView, Iterator, ValuesView
+from types import FunctionType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -15,10 +17,11 @@ from needle.autograd.value import TensorTuple, Value
 from needle.compiler import signature
 from needle.compiler.graph import Node, topological
 from needle.compiler.interpret import evaluate
+from needle.compiler.jit_gradient import EndedOp
 from needle.compiler.jit_origins import OutGrad
 from needle.compiler.jit_tracer import StepTracer
 from needle.compiler.primitives import Input, Random
-from needle.compiler.state_holders import Holder, Members
+from needle.compiler.state_holders import Holder, Members, attributes
 from needle.compiler.trace import TracedArray
 from needle.compiler.trace_operand import lift
 from needle.compiler.trace_number import TracedNumber
@@ -48,6 +51,9 @@ def _leaf(tracer: StepTracer, x: Any, path: str) -> Callable[[Any], Any]:
             if x.requires_grad:
                 _differentiate(tracer, x, position)
             grad = _grad_of(tracer, x)
+        if x.requires_grad and position not in trace.gradients:
+            ended = None if x.op is None else EndedOp()
+            return lambda call: call.ended(ended, position, grad)
         return lambda call: call.result(position, grad)
     if isinstance(x, TracedArray | np.ndarray):
         position = trace.add(lift(x))
@@ -55,7 +61,33 @@ def _leaf(tracer: StepTracer, x: Any, path: str) -> Callable[[Any], Any]:
     if isinstance(x, TracedNumber):
         place = x.position
         return lambda call: call.values[place]
+    if hasattr(type(x), "__next__") or any(_is_traced(tracer, part) for part in _parts(x)):
+        raise TraceError(
+            f"{path}: a compiled function returns Tensors, arrays, numbers, None, and tuples, "
+            f"lists and dicts of them; an object of type {type(x).__name__} would hold the values "
+            "of tracing at each call: return a dict or a namedtuple"
+        )
     return lambda call: x
+
+
+def _parts(x: Any) -> list[Any]:
+    """Return what an object of the user's holds."""
+    if isinstance(x, set | frozenset | deque | ValuesView | ItemsView):
+        return [*x]
+    if isinstance(x, functools.partial):
+        return [*x.args, *x.keywords.values()]
+    if isinstance(x, FunctionType):
+        return [*(cell.cell_contents for cell in x.__closure__ or ()), *(x.__defaults__ or ())]
+    known = isinstance(x, type | np.dtype | np.generic | int | float | str | ModuleType)
+    return [] if known else [value for space in attributes(x) for _, value in space.items()]
+
+
+def _is_traced(tracer: StepTracer, x: Any) -> bool:
+    if isinstance(x, tuple | list | dict):
+        return any(_is_traced(tracer, y) for y in (x.values() if isinstance(x, dict) else x))
+    owner = tracer.owners.get(id(x))
+    given = owner is not None and owner.kind == "argument"
+    return given or isinstance(x, TracedArray | TracedNumber) or id(x) in tracer.inside
 
 
 def _grad_of(tracer: StepTracer, x: Tensor) -> Any:
@@ -158,7 +190,9 @@ def _slot(tracer: StepTracer, number: int, key: Any, old: Any, new: Any) -> None
     holder = tracer.state.holders[number]
     if isinstance(old, Tensor) and isinstance(new, Tensor):
         tied = tracer.before.get(id(old), (None, None))[1]
-        _write_slot(tracer, number, key, new, tied if type(old) is Tensor else None)
+        alike = type(old) is Tensor and old.requires_grad == new.requires_grad
+        alike = alike and (old.op is None) == (new.op is None)
+        _write_slot(tracer, number, key, new, tied if alike else None, alike)
     elif isinstance(old, np.ndarray) and isinstance(new, TracedArray | np.ndarray):
         _write_slot(tracer, number, key, new, tracer.holders[number, key].first)
     elif (number, key) in tracer.lifted and isinstance(new, TracedNumber | int | float | np.number):
@@ -178,14 +212,17 @@ def _is_array_like(new: Any) -> bool:
     return isinstance(new, Tensor | TracedArray)
 
 
-def _write_slot(tracer: StepTracer, number: int, key: Any, new: Any, tied: Any) -> None:
+def _write_slot(
+    tracer: StepTracer, number: int, key: Any, new: Any, tied: Any, alike: bool = False
+) -> None:
+    """Note a slot's new value. `alike`: it may take the place of the old Tensor's data."""
     trace, count = tracer.trace, len(tracer.trace.outputs)
     label = tracer.state.holders[number].slot(key)
     build = signature.structure(new, lambda x, path: _leaf(tracer, x, path), label)
     single = len(trace.outputs) == count + 1 and isinstance(new, Tensor | TracedArray)
     if tied is not None and single and trace.outputs[count].shape == tied.shape:
         trace.tied[count] = tied
-    trace.slots.append((number, key, build, count if single else None))
+    trace.slots.append((number, key, build, count if single and alike else None))
 
 
 def refuse_changes(holders: list[Holder], held: list[dict[Any, Any]], hint: str) -> None:

@@ -55,10 +55,32 @@ class Call:
         value._fill(CompiledOp(self, position), known, self.out[position], True)
         return value
 
+    def ended(self, op: EndedOp | None, position: int, grad: Any) -> Tensor:
+        """Return an output as a Tensor whose history is not kept."""
+        value = Tensor.__new__(Tensor)
+        value._fill(op, (), self.out[position], True)
+        if grad is not None:
+            value._grad = self.out[grad] if type(grad) is int else grad
+        return value
+
     def put(self, number: int, key: Any, value: Any) -> None:
         """Put a new object into a slot; the state is discovered anew at the next call."""
         self.state.holders[number].target[key] = value
         self.state.forget()
+
+
+class EndedOp(TensorOp):
+    """What was computed in a compiled call that keeps no history."""
+
+    name = "jit"
+
+    def gradient(self, out_grad: Tensor, node: Tensor) -> tuple[Tensor, ...]:
+        """Raise: what came before is not known."""
+        raise GradientError(
+            "backward: reaches a Tensor of a compiled function that changes parameters, calls "
+            "backward() itself, or has put the Tensor into a slot: its history ended there; store "
+            "or pass on x.detach(), or do all in one compiled function"
+        )
 
 
 class CompiledOp(TensorOp):

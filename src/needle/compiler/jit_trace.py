@@ -31,6 +31,25 @@ class HostDraw(Exception):  # noqa: N818
     """The function drew from a generator of the host."""
 
 
+class Iterator:
+    """Stands for an iterator from before the call, whose next value only a trace would take."""
+
+    def __init__(self, label: str, iterator: Any) -> None:
+        self._label, self._iterator = label, iterator
+
+    def __iter__(self) -> Iterator:
+        return self
+
+    def __next__(self) -> Any:
+        raise t.refuse(
+            f"next({self._label}) gives one value while tracing, which would be that of each call"
+            f"{t.at_line()}; call it outside and pass what it gives as an argument"
+        )
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._iterator, name)
+
+
 def trace(
     function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any],
     static: frozenset[str], state: State, leaves: list[Any], draws: str,
@@ -112,6 +131,9 @@ def _run(
         target = state.holders[i].target
         number = TracedNumber(recorder, Slot(i, key), target[key])
         tracer.lifted[i, key] = target[key] = number
+    for i, key in state.iterators:
+        holder = state.holders[i]
+        tracer.holders[i, key] = holder.target[key] = Iterator(holder.slot(key), holder.target[key])
     with random.use_source(tracer):
         result = function(*swapped, **named)
     refuse_changes(own, held, ", or copy the argument first and change the copy")

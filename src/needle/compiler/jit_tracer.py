@@ -48,7 +48,7 @@ class StepTracer:
         for i, leaf in enumerate(leaves):
             if isinstance(leaf, Tensor):
                 self.owners.setdefault(id(leaf), Owner("argument", i))
-        self.holders: dict[tuple[int, Any], TracedArray] = {}  # what stands in slots with arrays
+        self.holders: dict[tuple[int, Any], Any] = {}  # what stands in slots with arrays, iterators
 
     # ---- what autograd asks and tells
 

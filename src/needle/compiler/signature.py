@@ -60,6 +60,11 @@ def _part(x: Any, leaves: list[Any]) -> Any:
         return (type(x), frozenset(x))
     if isinstance(x, dict):
         return (type(x), tuple((key, _part(value, leaves)) for key, value in x.items()))
+    if hasattr(type(x), "__next__"):
+        raise TraceError(
+            f"jit: an argument is a {type(x).__name__}, and what it gives next would be the same "
+            "at each call; pass what next() gives, or a list"
+        )
     return ("object", Identity(x))
 
 

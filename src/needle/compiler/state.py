@@ -47,6 +47,7 @@ class State:
     labels: list[str] = field(default_factory=list)  # of the Tensors
     arrays: list[tuple[int, Any]] = field(default_factory=list)
     numbers: list[tuple[int, Any]] = field(default_factory=list)
+    iterators: list[tuple[int, Any]] = field(default_factory=list)
     fingerprint: tuple[Any, ...] = ()
     described: list[tuple[str, Any]] = field(default_factory=list)
     index: dict[int, int] = field(default_factory=dict)  # of a Tensor by id
@@ -130,9 +131,9 @@ def _compiled(text: str) -> Callable[..., Callable[[], bool]]:
 def discover(function: Callable[..., Any], roots: Sequence[Any] = ()) -> State:
     """Walk all that `function` and the objects in `roots` reach, and take a snapshot of it."""
     walk = _Walk()
-    walk.visit(function, getattr(function, "__name__", "self"), root=True)
-    for root in roots:
+    for root in roots:  # first: the function may reach them as objects not looked into
         walk.visit(root, type(root).__name__.lower(), root=True)
+    walk.visit(function, getattr(function, "__name__", "self"), root=True)
     state = walk.finish()
     state.roots = tuple(map(id, roots))
     state.watch()
@@ -194,6 +195,8 @@ class _Walk:
             holder.apart.add(key)
             self.state.numbers.append((number, key))
             return ("number", kind)
+        if hasattr(kind, "__next__") and not style(value):
+            self.state.iterators.append((number, key))
         return self.visit(value, holder.slot(key), lifted=holder.lifted)
 
     def _tensor(self, value: Tensor, label: str) -> int:
@@ -242,8 +245,8 @@ class _Walk:
             return ("function", value.__code__)
         if isinstance(value, MethodType):
             owner = label.rpartition(".")[0] or "self"
-            function = self.visit(value.__func__, label, root)
-            return ("method", function, self.visit(value.__self__, owner, root))
+            instance = self.visit(value.__self__, owner, root)
+            return ("method", self.visit(value.__func__, label, root), instance)
         if isinstance(value, functools.partial):
             return ("partial", self.visit(value.func, label),
                     self.visit(value.args, label), self.visit(value.keywords, label))  # fmt: skip
