@@ -102,6 +102,8 @@ def made_by(node: ast.Call) -> tuple[str, ast.expr | None]:
     if name == "fail" and len(arguments) == 2:  # a primitive's: what it expects, what it got
         got = ast.unparse(arguments[1])
         return "GraphError", around("{primitive}: expected ", arguments[0], f", got {{{got}}}")
+    if name == "refuse":  # what the compiler cannot take
+        return "TraceError", arguments[0]
     if name == "whole_number":
         value, least = (brief(ast.unparse(argument)) for argument in arguments[1:])
         return "ArgumentError", around("", arguments[0], f" >= {least}, got {{{value}}}")

@@ -6,12 +6,11 @@ from needle.compiler.primitives_elementwise import (
     Iota, Random, Unary, Where,
 )  # fmt: skip
 from needle.compiler.primitives_movement import (
-    Broadcast, Concat, Flip, Pad, Permute, Reshape, Slice,
+    Broadcast, Concat, Flip, Pad, Permute, Reshape, Slice, Windows,
 )  # fmt: skip
 from needle.compiler.primitives_reduce import (
     REDUCE, ArgReduce, Cumulative, Gather, MatMul, Reduce, ScatterAdd,
 )  # fmt: skip
-from needle.compiler.primitives_window import Windows
 
 __all__ = [
     "BINARY", "COMPARE", "PREDICATES", "REDUCE", "UNARY", "ArgReduce", "Binary", "Broadcast",
