@@ -23,6 +23,13 @@ def test_characters_there_and_back():
     assert characters.encode("").shape == (0,)
 
 
+@pytest.mark.parametrize("ids", [[0, 3], [-1]])
+def test_an_id_without_a_character_is_named(ids):
+    with pytest.raises(IndexRangeError, match="Characters: expected ids from 0 to 2, got"):
+        Characters("abc").decode(ids)
+    assert Characters("").decode([]) == ""
+
+
 @pytest.mark.parametrize("known", ["abd", ""])
 @pytest.mark.parametrize("unknown", ["c", "z", "A"])
 def test_a_character_without_an_id_is_named(known, unknown):

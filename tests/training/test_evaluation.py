@@ -80,6 +80,13 @@ def test_predict_wants_rows(X):
         ndl.predict(network(), X)
 
 
+def test_predict_takes_the_first_part_of_a_data_set_or_a_loader():
+    (X, y), model = classification(), network()
+    dataset = NDArrayDataset(X.astype("float64"), y)
+    for data in (dataset, ndl.data.DataLoader(dataset, 7)):
+        np.testing.assert_allclose(ndl.predict(model, data), reference(model, X), rtol=1e-5)
+
+
 def test_predict_refuses_an_empty_batch():
     with pytest.raises(ArgumentError, match="integer batch_size >= 1, got 0"):
         ndl.predict(network(), np.ones((2, 5)), batch_size=0)

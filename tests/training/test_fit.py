@@ -9,7 +9,7 @@ import pytest
 import needle as ndl
 from needle import nn
 from needle.data import DataLoader, NDArrayDataset
-from needle.errors import ArgumentError, DataError, ShapeError
+from needle.errors import ArgumentError, DataError, DtypeError, ShapeError
 from needle.optim import lr_scheduler
 from needle.training import Callback, EarlyStopping, accuracy, evaluate
 from tests.training.problems import arrays, classification, network, trained
@@ -282,11 +282,38 @@ def test_a_loss_of_many_numbers_is_refused_before_the_step(compile):
     model = network()
     before = arrays(model)
     with pytest.raises(
-        ShapeError, match=r"fit: expected a loss of one number, got shape \(16, 3\)"
+        ShapeError,
+        match=r"fit: expected a loss that is a Tensor of one number, got shape \(16, 3\)",
     ):
         trained(model=model, loss=lambda output, y: output**2, compile=compile)
     weights = [p.numpy().tobytes() for p in model.parameters()]
     assert weights == [before[name] for name, _ in model.named_parameters()]
+
+
+@pytest.mark.parametrize("compile", [True, False])
+def test_a_loss_that_is_no_tensor_is_named(compile):
+    with pytest.raises(ShapeError, match="a Tensor of one number, got NoneType"):
+        trained(loss=lambda output, y: None, compile=compile)
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"model": nn.Linear(5, 3).forward, "optimizer": object()}, "model of the class Module"),
+        ({"callbacks": [print]}, "callbacks of the class Callback, got <built-in function print>"),
+        ({"early_stopping": 5}, "early_stopping of the class EarlyStopping, got 5"),
+    ],
+)
+def test_what_fit_cannot_work_with_is_named(options, text):
+    with pytest.raises(DtypeError, match=f"fit: expected {text}"):
+        trained(**options)
+
+
+def test_an_optimizer_of_another_model_is_warned_of():
+    with pytest.warns(UserWarning, match=r"holds no parameter of the model.*model\.parameters"):
+        trained(optimizer=ndl.optim.SGD(network().parameters(), lr=0.1))
+    model = network()
+    trained(model=model, optimizer=ndl.optim.SGD(model.parameters()[:1], lr=0.1))  # no warning
 
 
 def test_samples_that_a_loader_drops_are_not_counted():

@@ -50,8 +50,13 @@ def test_nothing_to_draw():
 
 @pytest.mark.parametrize(
     ("ids", "options"),
-    [([], {}), ([0], {"context": 0}), ([0], {"temperature": -1}), ([0], {"temperature": np.nan})],
-)
+    [
+        ([], {}), ([0], {"context": 0}), ([0], {"temperature": -1}), ([0], {"temperature": np.nan}),
+        ([0.5], {}), ("text", {}), ([0], {"count": -1}),
+    ],
+)  # fmt: skip
 def test_bad_input(ids, options):
-    with pytest.raises(ArgumentError, match="generate: expected an id, context >= 1"):
-        generate(Recorder(1.0), ids, 1, **{"context": 2, **options})
+    with pytest.raises(
+        ArgumentError, match=r"generate: expected (an )?integer (ids|context|count)"
+    ):
+        generate(Recorder(1.0), ids, **{"count": 1, "context": 2, **options})

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from needle.data.corpus import read_text
 from needle.data.dataset import Dataset, Sample, rows
 from needle.data.download import Collection, find
-from needle.errors import ArgumentError, DataError, whole_number
+from needle.errors import ArgumentError, DataError, IndexRangeError, whole_number
 
 TINY_SHAKESPEARE = Collection(
     name="tinyshakespeare",
@@ -45,8 +45,12 @@ class Characters:
         return ids.astype(np.int32)
 
     def decode(self, ids: ArrayLike) -> str:
-        """Return the text of a sequence of ids."""
-        return "".join(self.text[i] for i in np.asarray(ids, np.int64).ravel())
+        """Return the text of a sequence of ids; IndexRangeError for one that is no character's."""
+        ids = np.asarray(ids, np.int64).ravel()
+        if len(ids) and not 0 <= ids.min() <= ids.max() < len(self):
+            text = f"expected ids from 0 to {len(self) - 1}, got {ids.min()} to {ids.max()}"
+            raise IndexRangeError(f"Characters: {text}")
+        return "".join(self.text[i] for i in ids)
 
 
 class TextDataset(Dataset):

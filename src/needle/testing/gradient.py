@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -38,33 +38,30 @@ def gradcheck(
     """
     if order not in (1, 2):
         raise ArgumentError(f"gradcheck: expected order 1 or 2, got {order!r}")
-    tensors, state = [_leaf(i, x) for i, x in enumerate(inputs)], np.random.get_state()
-    if not any(x.requires_grad for x in tensors):
+    leaves, state = [_leaf(i, x) for i, x in enumerate(inputs)], np.random.get_state()
+    if not any(x.requires_grad for x in leaves):
         raise ArgumentError("gradcheck: expected at least one floating input, got none")
     try:
-        _check_orders(_Held(f, tensors), order, eps, atol, rtol)
+        held = _Held(f, leaves, [f"input {i}" for i in range(len(leaves))])
+        held.check(eps, atol, rtol)
+        if order == 2:
+            held.gradient().check(eps, atol, rtol)
     finally:
         np.random.set_state(state)
-
-
-def _check_orders(held: _Held, order: int, eps: float, atol: float, rtol: float) -> None:
-    weights = [_weight(y.shape, seed) for seed, y in enumerate(held.outputs())]
-    names = [f"input {i}" for i in range(len(held.leaves))]
-    _check(held, weights, names, eps, atol, rtol)
-    if order == 2:
-        names += [f"out_grad {i}" if len(weights) > 1 else "out_grad" for i in range(len(weights))]
-        name = f"gradient of {held.name}"
-        gradients = _Held(held.gradients, [*held.leaves, *weights], name)
-        again = [_weight(y.shape, 100 + seed) for seed, y in enumerate(gradients.outputs())]
-        _check(gradients, again, names, eps, atol, rtol)
 
 
 class _Held:
     """A function with the leaves it is called on, evaluated from one random state."""
 
-    def __init__(self, f: Callable[..., Any], leaves: Sequence[Tensor], name: str = "") -> None:
-        self.f, self.leaves, self.name = f, leaves, name
+    def __init__(
+        self, f: Callable[..., Any], leaves: list[Tensor], names: list[str], seed: int = 0
+    ) -> None:
+        self.f, self.leaves, self.names = f, leaves, names
         self._state = np.random.get_state()
+        outputs = self.outputs()
+        self.weights = [_weight(y.shape, seed + i) for i, y in enumerate(outputs)]
+        op = outputs[0].op
+        self.name = op.name if op is not None else getattr(f, "__name__", "f")
 
     def outputs(self) -> list[Tensor]:
         """Call the function: its float64 results as a list."""
@@ -79,23 +76,21 @@ class _Held:
                     f"gradcheck: f gave {y.dtype}; gradients are checked in float64: make its "
                     'parameters and constants with dtype="float64"'
                 )
-        op = results[0].op
-        default = op.name if op is not None else getattr(self.f, "__name__", "f")
-        self.name = self.name or default
         return results
 
-    def gradients(self, *leaves_and_weights: Tensor) -> list[Tensor]:
-        """Return the gradient of the weighted results for each floating leaf, with its graph."""
-        weights = leaves_and_weights[len(self.leaves) :]
-        grads = self.backward(weights)
-        return [g for g, x in zip(grads, self.leaves, strict=True) if x.requires_grad]
+    def loss(self) -> Tensor:
+        """Return the weighted sum of all results."""
+        total = Tensor.make_const(np.zeros(()))
+        for y, w in zip(self.outputs(), self.weights, strict=True):
+            total = total + (y * w).sum()
+        return total
 
-    def backward(self, weights: Sequence[Tensor]) -> list[Tensor]:
+    def backward(self) -> list[Tensor]:
         """Differentiate by the leaves; zeros where nothing depends on one."""
         kept = [x.grad for x in self.leaves]
         for x in self.leaves:
             x.grad = None
-        loss = _weighted(self.outputs(), weights)
+        loss = self.loss()
         if loss.requires_grad:
             loss.backward()
         zero = [Tensor.make_const(np.zeros(x.shape)) for x in self.leaves]
@@ -104,55 +99,46 @@ class _Held:
             x.grad = grad
         return grads
 
-    def value(self, weights: Sequence[Tensor]) -> float:
-        """Return the weighted sum of the results as a number."""
-        return float(_weighted(self.outputs(), weights).item())
+    def gradient(self) -> _Held:
+        """Return the gradients by the floating leaves as a function of leaves and weights."""
+        several = len(self.weights) > 1
+        names = [f"out_grad {i}" if several else "out_grad" for i in range(len(self.weights))]
 
+        def gradients(*_: Tensor) -> list[Tensor]:
+            pairs = zip(self.backward(), self.leaves, strict=True)
+            return [grad for grad, x in pairs if x.requires_grad]
 
-def _check(
-    held: _Held, weights: list[Tensor], names: list[str], eps: float, atol: float, rtol: float
-) -> None:
-    for name, x, grad in zip(names, held.leaves, held.backward(weights), strict=True):
-        if not x.requires_grad:
-            continue
-        if grad.shape != x.shape:
-            raise AssertionError(
-                f"gradcheck: {held.name}, {name}: gradient of shape {grad.shape} for {x.shape}"
-            )
-        for index in np.ndindex(x.shape):
-            analytic = float(grad.numpy()[index])
-            numeric = _slope(held, weights, x, index, eps)
-            if not abs(analytic - numeric) <= atol + rtol * abs(numeric):
-                raise AssertionError(
-                    f"gradcheck: {held.name}, {name}, element {list(index)}: "
-                    f"analytic {analytic:.9g}, numeric {numeric:.9g}"
-                )
+        leaves, names = [*self.leaves, *self.weights], [*self.names, *names]
+        held = _Held(gradients, leaves, names, seed=100)
+        held.name = f"gradient of {self.name}"
+        return held
 
+    def check(self, eps: float, atol: float, rtol: float) -> None:
+        """Compare each element of each gradient with a difference quotient."""
+        for name, x, grad in zip(self.names, self.leaves, self.backward(), strict=True):
+            if not x.requires_grad:
+                continue
+            where = f"gradcheck: {self.name}, {name}"
+            if grad.shape != x.shape:
+                raise AssertionError(f"{where}: gradient of shape {grad.shape} for {x.shape}")
+            for index in np.ndindex(x.shape):
+                analytic, numeric = float(grad.numpy()[index]), self.slope(x, index, eps)
+                if not abs(analytic - numeric) <= atol + rtol * abs(numeric):
+                    text = f"analytic {analytic:.9g}, numeric {numeric:.9g}"
+                    raise AssertionError(f"{where}, element {list(index)}: {text}")
 
-def _slope(
-    held: _Held, weights: list[Tensor], x: Tensor, index: tuple[int, ...], eps: float
-) -> float:
-    own = x.cached_data
-    low, high = np.array(own), np.array(own)
-    low[index] -= eps
-    high[index] += eps
-    try:
-        x.cached_data = low
-        below = held.value(weights)
-        x.cached_data = high
-        above = held.value(weights)
-    finally:
-        x.cached_data = own
-    return float(
-        (above - below) / (high[index] - low[index])
-    )  # what the additions rounded 2 eps to
-
-
-def _weighted(outputs: Sequence[Tensor], weights: Sequence[Tensor]) -> Tensor:
-    total = Tensor.make_const(np.zeros(()))
-    for y, w in zip(outputs, weights, strict=True):
-        total = total + (y * w).sum()
-    return total
+    def slope(self, x: Tensor, index: tuple[int, ...], eps: float) -> float:
+        """Return the difference quotient by one element of a leaf."""
+        own, places, values = x.cached_data, [], []
+        try:
+            for step in (-eps, eps):
+                x.cached_data = np.array(own)
+                x.cached_data[index] += step
+                places.append(x.cached_data[index])  # what the addition rounded it to
+                values.append(float(self.loss().item()))
+        finally:
+            x.cached_data = own
+        return float((values[1] - values[0]) / (places[1] - places[0]))
 
 
 def _weight(shape: tuple[int, ...], seed: int) -> Tensor:

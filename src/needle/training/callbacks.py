@@ -35,8 +35,6 @@ class Run:
 
     def __post_init__(self) -> None:
         self.epochs = whole_number("fit: expected epochs an integer", self.epochs, 0)
-        if self.early_stopping is not None:
-            self.early_stopping.reset()
 
     @property
     def epoch(self) -> int:

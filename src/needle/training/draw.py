@@ -42,12 +42,29 @@ class Drawing:
     @property
     def mermaid(self) -> str:
         """The graph in the language of Mermaid, which GitHub and many editors draw."""
-        return "\n".join(self._mermaid())
+        lines = ["flowchart TD"]
+        for i, node in enumerate(self.nodes):
+            text = "<br>".join(node.lines).replace('"', "#quot;")
+            left, right = ("([", "])") if node.kind in ("input", "parameter") else ("[", "]")
+            lines.append(f'  n{i}{left}"{text}"{right}:::{node.kind}')
+        lines += [f"  n{k} --> n{i}" for i, node in enumerate(self.nodes) for k in node.inputs]
+        for kind in dict.fromkeys(node.kind for node in self.nodes):
+            lines.append(f"  classDef {kind} fill:{COLORS[kind]},stroke:#888,color:#111")
+        return "\n".join(lines)
 
     @property
     def dot(self) -> str:
         """The graph in the language of Graphviz."""
-        return "\n".join(self._dot())
+        lines = [
+            'digraph { bgcolor="transparent"; edge [color="#888888"];',
+            'node [shape=box, style="rounded,filled", color="#888888", fontname="sans-serif"];',
+        ]
+        for i, node in enumerate(self.nodes):
+            text = "\\n".join(line.replace("\\", "\\\\") for line in node.lines)
+            text = text.replace('"', '\\"')
+            lines.append(f'n{i} [label="{text}", fillcolor="{COLORS[node.kind]}"];')
+            lines += [f"n{k} -> n{i};" for k in node.inputs]
+        return "\n".join([*lines, "}"])
 
     @property
     def svg(self) -> str:
@@ -70,27 +87,6 @@ class Drawing:
 
     def _repr_html_(self) -> str | None:
         return self.svg if shutil.which("dot") else None
-
-    def _mermaid(self) -> Iterator[str]:
-        yield "flowchart TD"
-        for i, node in enumerate(self.nodes):
-            text = "<br>".join(node.lines).replace('"', "#quot;")
-            left, right = ("([", "])") if node.kind in ("input", "parameter") else ("[", "]")
-            yield f'  n{i}{left}"{text}"{right}:::{node.kind}'
-        for i, node in enumerate(self.nodes):
-            yield from (f"  n{k} --> n{i}" for k in node.inputs)
-        for kind in dict.fromkeys(node.kind for node in self.nodes):
-            yield f"  classDef {kind} fill:{COLORS[kind]},stroke:#888,color:#111"
-
-    def _dot(self) -> Iterator[str]:
-        yield 'digraph { bgcolor="transparent"; edge [color="#888888"];'
-        yield 'node [shape=box, style="rounded,filled", color="#888888", fontname="sans-serif"];'
-        for i, node in enumerate(self.nodes):
-            text = "\\n".join(line.replace("\\", "\\\\") for line in node.lines)
-            text = text.replace('"', '\\"')
-            yield f'n{i} [label="{text}", fillcolor="{COLORS[node.kind]}"];'
-            yield from (f"n{k} -> n{i};" for k in node.inputs)
-        yield "}"
 
 
 def draw(root: Any, x: Any = None, *, gradient: bool = False) -> Drawing:
@@ -140,30 +136,26 @@ def _drawing(output: Any, names: dict[int, str], gradient: bool) -> Drawing:
     if not isinstance(output, Tensor) or not output.requires_grad:
         raise ArgumentError(f"draw: expected a Tensor with a history, got {output!r:.60}")
     forward = order = find_topo_sort([output])
-    names = dict(names)
     if gradient:
         leaves: list[Any] = [x for x in forward if x.op is None and x.requires_grad]
         before = [leaf.grad for leaf in leaves]
         seed = ones_like(output, requires_grad=True)  # of constant ones no history would be kept
-        names[id(seed)] = "out_grad"
         output.backward(seed)
-        gradients = [leaf.grad for leaf in leaves]
-        order = find_topo_sort([output, *gradients])
-        for leaf, found, kept in zip(leaves, gradients, before, strict=True):
-            names[id(found)] = f"gradient of {names.get(id(leaf), 'leaf')}"
+        order = find_topo_sort([output, *(leaf.grad for leaf in leaves)])
+        found = {id(x.grad): f"gradient of {names.get(id(x), 'leaf')}" for x in leaves}
+        names = names | {id(seed): "out_grad"} | found
+        for leaf, kept in zip(leaves, before, strict=True):
             leaf.grad = kept
     places = {id(value): i for i, value in enumerate(order)}
     known = {id(value) for value in forward}
-    return Drawing(
-        tuple(
-            Node(
-                tuple(_lines(value, names.get(id(value)))),
-                _kind(value, names.get(id(value)), id(value) in known),
-                tuple(places[id(x)] for x in value.inputs),
-            )
-            for value in order
-        )
-    )
+    return Drawing(tuple(_node(value, names, places, id(value) in known) for value in order))
+
+
+def _node(value: Any, names: dict[int, str], places: dict[int, int], is_forward: bool) -> Node:
+    name, kind = names.get(id(value)), "op" if is_forward else "gradient"
+    if value.op is None and is_forward:
+        kind = "input" if name == "x" else "parameter" if value.requires_grad else "constant"
+    return Node(tuple(_lines(value, name)), kind, tuple(places[id(x)] for x in value.inputs))
 
 
 def _lines(value: Any, name: str | None) -> Iterator[str]:
@@ -178,9 +170,3 @@ def _lines(value: Any, name: str | None) -> Iterator[str]:
         yield "leaf" if value.requires_grad else "constant"
     parts = value.tuple() if isinstance(value, TensorTuple) else (value,)
     yield ", ".join(str(part.item() if part.ndim == 0 else part.shape) for part in parts)
-
-
-def _kind(value: Any, name: str | None, is_forward: bool) -> str:
-    if value.op is None and is_forward:
-        return "input" if name == "x" else "parameter" if value.requires_grad else "constant"
-    return "op" if is_forward else "gradient"

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from needle.autograd import Tensor, no_grad
-from needle.data import DataLoader, NDArrayDataset
+from needle.data import DataLoader, Dataset, NDArrayDataset
 from needle.data.loader import constant
 from needle.errors import ArgumentError, DataError, ShapeError
 from needle.training.compiled import CompiledStep
@@ -21,7 +21,8 @@ Score = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 def predict(model: Any, X: Any, batch_size: int = 1024, compile: bool = False) -> np.ndarray:
     """Return the model's outputs for all rows of `X`, batch by batch, as one array.
 
-    Shapes: X (N, ...) gives (N, ...) of the model's outputs. Evaluation mode and no graph; every
+    Shapes: X (N, ...) gives (N, ...) of the model's outputs; X may also be a Dataset or a
+    DataLoader, of whose samples the first part is taken. Evaluation mode and no graph; every
     module's mode is restored afterwards. Floats are converted to the model's dtype. `compile=True`
     pays for convolutions, and where many batches follow.
     Raises: DataError where X has no rows to speak of (0-d).
@@ -29,13 +30,15 @@ def predict(model: Any, X: Any, batch_size: int = 1024, compile: bool = False) -
     >>> ndl.predict(ndl.nn.Linear(4, 2), np.ones((5, 4))).shape
     (5, 2)
     """
-    array = np.asarray(X)
-    if array.ndim == 0 or not len(array):
-        raise DataError(f"predict: expected one sample a row, got shape {array.shape}")
-    run = CompiledStep(model) if compile else model
-    loader = DataLoader(NDArrayDataset(array), batch_size, dtype=model_dtype(model))
+    if not isinstance(X, Dataset | DataLoader):
+        array = np.asarray(X)
+        if array.ndim == 0 or not len(array):
+            raise DataError(f"predict: expected one sample a row, got shape {array.shape}")
+        X = NDArrayDataset(array)
+    run, dtype = CompiledStep(model) if compile else model, model_dtype(model)
+    loader = as_loader(X, batch_size)
     with evaluating(model):
-        return np.concatenate([run(x).numpy() for (x,) in loader])
+        return np.concatenate([run(constant(x.numpy(), dtype)).numpy() for x, *_ in loader])
 
 
 def evaluate(
@@ -76,8 +79,9 @@ def training_step(score: Score, optimizer: Any) -> Score:
     def step(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         optimizer.reset_grad()
         value, output = score(x, y)
-        if value.size != 1:
-            raise ShapeError(f"fit: expected a loss of one number, got shape {value.shape}")
+        if not isinstance(value, Tensor) or value.size != 1:
+            got = f"shape {value.shape}" if isinstance(value, Tensor) else type(value).__name__
+            raise ShapeError(f"fit: expected a loss that is a Tensor of one number, got {got}")
         value.backward()
         optimizer.step()
         return value, output
@@ -149,7 +153,7 @@ def as_loader(data: Any, batch_size: int, shuffle: bool = False) -> DataLoader:
         if len(data) != 2:
             raise ArgumentError(f"fit: expected data as (X, y), got {len(data)} parts")
         data = NDArrayDataset(*data)
-    if isinstance(data, np.ndarray | Tensor) or not hasattr(data, "__getitem__"):
+    if isinstance(data, np.ndarray | Tensor | dict) or not hasattr(data, "__getitem__"):
         kind = type(data).__name__
         raise ArgumentError(f"fit: expected (X, y), a Dataset or a DataLoader, got {kind}")
     return DataLoader(data, batch_size, shuffle)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from needle.autograd import Tensor
 from needle.data import DataLoader
+from needle.errors import DtypeError
+from needle.nn import Module
 from needle.training.callbacks import Callback, Run, telling
 from needle.training.compiled import CompiledStep
 from needle.training.early_stopping import EarlyStopping
@@ -65,9 +68,12 @@ def fit(
     samples = min(len(loader.dataset), len(loader) * loader.batch_size)
     run = Run(model, optimizer, schedule, early_stopping, epochs, samples)
     listeners = [*callbacks, *([Progress()] if progress else [])]
+    check(run, listeners)
     score = scoring(model, loss)
     step = training_step(score, optimizer)
     run_step, run_score = map(CompiledStep, (step, score)) if compile else (step, score)
+    if early_stopping is not None:
+        early_stopping.reset()
     with keeping_mode(model), telling(listeners, run):
         while run.epoch <= epochs and not run.stop:
             start = time.perf_counter()
@@ -78,6 +84,23 @@ def fit(
                 listener.after_epoch(run)
         run.finish()
     return run.history
+
+
+def check(run: Run, listeners: list[Callback]) -> None:
+    """Raise DtypeError for what `fit` cannot work with; warn where it would learn nothing."""
+    kinds: list[tuple[str, Any, type]] = [("model", run.model, Module)]
+    kinds += [("callbacks", listener, Callback) for listener in listeners]
+    if run.early_stopping is not None:
+        kinds.append(("early_stopping", run.early_stopping, EarlyStopping))
+    for name, value, kind in kinds:
+        if not isinstance(value, kind):
+            text = f"fit: expected {name} of the class {kind.__name__}, got {value!r:.60}"
+            raise DtypeError(f"{text}; make one, or derive from it")
+    own = {id(parameter) for parameter in run.model.parameters()}
+    held = getattr(run.optimizer, "params", None)
+    if own and held is not None and not any(id(parameter) in own for parameter in held):
+        text = "fit: the optimizer holds no parameter of the model, which learns nothing"
+        warnings.warn(f"{text}; make it with model.parameters()", stacklevel=3)
 
 
 def train_epoch(

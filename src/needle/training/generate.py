@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from needle.autograd import Tensor
-from needle.errors import ArgumentError
+from needle.errors import ArgumentError, whole_number
 
 
 def generate(
@@ -28,16 +28,19 @@ def generate(
     takes the likeliest id. Shapes: ids (n,), n >= 1, to the `count` new ones. Random numbers are of
     `seed`; NumPy's global ones stay as they are. Set the model to evaluation first.
 
-    Errors: ArgumentError for an empty sequence, a context below 1 or a temperature below 0.
+    Errors: ArgumentError for an empty sequence or one of no integers, a context below 1, a count
+    or a temperature below 0.
 
     >>> model = ndl.models.gpt(vocabulary=3, context=4, layers=1, width=8, heads=2)
     >>> ndl.training.generate(model, [0, 1], count=5, context=4).shape
     (5,)
     """
-    known = np.asarray(ids, np.int64).ravel()
-    if not len(known) or context < 1 or not temperature >= 0:
-        text = f"{len(known)} ids, context {context}, temperature {temperature}"
-        raise ArgumentError(f"generate: expected an id, context >= 1, temperature >= 0, got {text}")
+    known = np.asarray(ids).ravel()
+    if not len(known) or known.dtype.kind not in "iu" or not temperature >= 0:
+        text = f"{len(known)} of {known.dtype} and {temperature}"
+        raise ArgumentError(f"generate: expected integer ids and a temperature >= 0, got {text}")
+    context = whole_number("generate: expected an integer context", context, 1)
+    count = whole_number("generate: expected an integer count", count, 0)
     random, start = np.random.RandomState(seed), len(known)
     known = np.concatenate([known, np.zeros(count, np.int64)])
     for n in range(start, start + count):
