@@ -11,11 +11,11 @@ from __future__ import annotations
 import functools
 import itertools
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from needle.compiler.graph import Graph, Node, topological
-from needle.compiler.primitives import Concat, MatMul, Pad, Reduce, Reshape, Slice
+from needle.compiler.primitives import Concat, MatMul, Pad, Primitive, Reduce, Reshape, Slice
 from needle.compiler.simplify_rewriter import Rewriter, is_fn, under
 
 FEWEST_TERMS = 3
@@ -136,42 +136,38 @@ def _leaves(root: Node, inner: Callable[[Node], bool]) -> list[Node]:
     return leaves
 
 
-def sum_of_products(terms: list[Node], inner: Callable[[Node], bool], make: Rewriter) -> list[Node]:
-    """A_0^T B_0 + A_1^T B_1 + ... -> concat(A)^T concat(B): the weights' gradient in a loop."""
+def sum_over_rows(terms: list[Node], inner: Callable[[Node], bool], make: Rewriter) -> list[Node]:
+    """Sums over the rows of matrices -> one over the rows of all: gradients in a loop.
 
-    def fits(x: Node) -> bool:
-        return x.primitive == MatMul(True, False) and len(x.shape) == 2 and inner(x)
+    Those of the weights are A_0^T B_0 + A_1^T B_1 + ... -> concat(A)^T concat(B), those of the
+    biases sum(A_0, 0) + sum(A_1, 0) + ... -> sum(concat(A), 0).
+    """
+    for p in (MatMul(True, False), Reduce("sum", (0,))):
+        rows = {x: _rows(p, x, make) for x in reversed(terms) if inner(x)}
+        # backward comes from the last step
+        joined = sorted((x for x in rows if rows[x]), key=lambda x: _start(x.inputs[0]))
+        if len(joined) >= FEWEST_TERMS:
+            columns = zip(*(rows[x] for x in joined), strict=True)
+            whole = make(p, *(make(Concat(0), *column) for column in columns))
+            terms = [whole, *_without(terms, joined)]
+    return terms
 
-    products = [x for x in reversed(terms) if fits(x)]  # backward comes from the last step
-    if len(products) < FEWEST_TERMS:
-        return terms
-    products.sort(key=lambda x: _start(x.inputs[0]))
-    left, right = zip(*(x.inputs for x in products), strict=True)
-    whole = make(MatMul(True, False), make(Concat(0), *left), make(Concat(0), *right))
-    return [whole, *_without(terms, products)]
+
+def _rows(p: Primitive, x: Node, make: Rewriter) -> Sequence[Node]:
+    """Return the matrices over whose rows `x` sums, if as `p` does; none otherwise."""
+    q = x.primitive
+    if q == p and isinstance(q, MatMul):
+        return x.inputs if len(x.shape) == 2 else ()
+    leading = isinstance(q, Reduce) and q.axes == tuple(range(len(q.axes)))
+    if q.name != p.name or not leading or not x.shape:
+        return ()
+    return (make.reshape(x.inputs[0], (x.inputs[0].size // max(x.size, 1), *x.shape)),)
 
 
 def _start(node: Node) -> tuple[int, ...]:
     """Order slices of one array as they lie in it: their concatenation is then that array."""
     part = under(node, Reshape)
     return part.primitive.starts if isinstance(part.primitive, Slice) else ()
-
-
-def sum_of_sums(terms: list[Node], inner: Callable[[Node], bool], make: Rewriter) -> list[Node]:
-    """sum(A_0, 0) + sum(A_1, 0) + ... -> sum(concat(A), 0), the biases' gradient in a loop."""
-
-    def rows(x: Node) -> Node | None:
-        """Return what x sums over its leading axes, seen as rows."""
-        p = x.primitive
-        if not isinstance(p, Reduce) or p.fn != "sum" or p.axes != tuple(range(len(p.axes))):
-            return None
-        return make.reshape(x.inputs[0], (x.inputs[0].size // max(x.size, 1), *x.shape))
-
-    sums = [x for x in reversed(terms) if inner(x) and x.shape and rows(x)]
-    if len(sums) < FEWEST_TERMS:
-        return terms
-    whole = make.reduce("sum", make(Concat(0), *filter(None, map(rows, sums))), (0,))
-    return [whole, *_without(terms, sums)]
 
 
 def sum_of_pads(terms: list[Node], inner: Callable[[Node], bool], make: Rewriter) -> list[Node]:
@@ -188,8 +184,9 @@ def sum_of_pads(terms: list[Node], inner: Callable[[Node], bool], make: Rewriter
         start = _low(x)[axis] if x is not None else terms[0].shape[axis]
         if start < end:
             return terms
-        gap = tuple(start - end if i == axis else n for i, n in enumerate(terms[0].shape))
-        parts.append(make.broadcast(make.constant(0, terms[0].dtype), gap))
+        if start > end:
+            gap = tuple(start - end if i == axis else n for i, n in enumerate(terms[0].shape))
+            parts.append(make.broadcast(make.constant(0, terms[0].dtype), gap))
         if x is not None:
             parts.append(x.inputs[0])
             end = start + x.inputs[0].shape[axis]
@@ -214,7 +211,7 @@ def _without(terms: list[Node], joined: list[Node]) -> list[Node]:
     return [x for x in terms if x not in gone]
 
 
-JOINS = (sum_of_products, sum_of_sums, sum_of_pads)
+JOINS = (sum_over_rows, sum_of_pads)
 
 
 def substitute(graph: Graph, replaced: dict[Node, Node]) -> Graph:

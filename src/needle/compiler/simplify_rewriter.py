@@ -32,6 +32,7 @@ Rule = Callable[[Any, Any, Node, "Rewriter"], Node | None]
 COMMUTATIVE = frozenset(
     [*map(Binary, ("add", "mul", "max", "min", "and", "or", "xor")), Compare("eq"), Compare("ne")]
 )
+COMBINES = (Reduce, ArgReduce, Cumulative, MatMul)
 
 
 class Rewriter(Build):
@@ -70,6 +71,8 @@ class Rewriter(Build):
             node = origin
         else:
             node = super().__call__(primitive, *inputs)
+        below = max([self._depths.get(x, 0) for x in inputs], default=0)
+        self._depths[node] = below + isinstance(primitive, COMBINES)
         result = self._table[key] = self._apply_rules(node)
         return result
 
@@ -90,18 +93,7 @@ class Rewriter(Build):
 
     def depth(self, node: Node) -> int:
         """Return how many reductions follow one another on the longest way to `node`."""
-        stack = [node]
-        while stack:
-            top = stack[-1]
-            missing = [x for x in top.inputs if x not in self._depths]
-            if missing and top not in self._depths:
-                stack.extend(missing)
-                continue
-            stack.pop()
-            combines = isinstance(top.primitive, Reduce | ArgReduce | Cumulative | MatMul)
-            below = max((self._depths[x] for x in top.inputs), default=0)
-            self._depths[top] = below + combines
-        return self._depths[node]
+        return self._depths.get(node, 0)
 
     def constant(self, value: Any, dtype: np.dtype) -> Node:
         """Return a 0-d constant; integers wrap around as NumPy's arithmetic does."""
