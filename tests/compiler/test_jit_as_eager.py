@@ -655,4 +655,21 @@ def test_gradients_do_not_stop_silently_at_the_result_of_a_step(jit):
     (features.detach() * v).sum().backward()
 
 
+# ---- arrays
+
+
+def test_a_fixed_array_is_not_written_in_vain(jit):
+    table = np.array([1.0, 2.0])
+
+    def f(x):
+        own = np.array(table)
+        own[0] = 5
+        np.asarray(table)[0] = 3
+        return x * own
+
+    with pytest.raises(ValueError, match="read-only"):
+        jit(f)(ndl.Tensor([1.0, 1.0]))
+    assert table.tolist() == [1, 2]
+
+
 module = sys.modules[__name__]

@@ -158,7 +158,9 @@ class TracedArray(Traced):
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         known = self._recorder.fix(self) if self._recorder.active else None
         if known is not None:  # an array from before the call: fixed, and guarded
-            return np.array(known, dtype=dtype)
+            values = np.array(known, dtype=dtype)
+            values.flags.writeable = copy is True  # else what is written into it would be lost
+            return values
         self._needs_value("np.asarray, .numpy() or writing into an ndarray made outside")
 
     def _needs_value(self, what: str, instead: str = "") -> NoReturn:
