@@ -368,6 +368,18 @@ def views(a):
     return a, row, column, flat
 
 
+def copies(a):
+    a = a.copy()
+    turned, cut, same = a.T.reshape(-1), a[:, 1:].ravel(), np.clip(a, None, None)
+    still, row = a[:, :2].reshape(3, 2, 1), np.expand_dims(a.T, 0)[:, 1]
+    turned += 1  # a copy in NumPy, too: a stays
+    cut *= 2
+    same -= 3
+    still[1] = 7
+    row += 5
+    return a, turned, cut, same, still, row
+
+
 def outs(a):
     b = np.empty_like(a)
     np.multiply(a, 2, out=b)
@@ -380,7 +392,7 @@ def outs(a):
     return b, c, d, np.full((2,), 3.0, like=a), np.asarray([1.0, 2.0], like=a)
 
 
-@pytest.mark.parametrize("function", [writes, views, outs])
+@pytest.mark.parametrize("function", [writes, views, copies, outs])
 def test_writing_is_functional(function):
     check(function, A)
 

@@ -46,7 +46,8 @@ class TracedArray(Traced):
     """An array whose values are known only when the program runs; its shape and dtype are known."""
 
     __slots__ = (
-        "__weakref__", "_base", "_derive", "_node", "_recorder", "_seen", "_store", "first",
+        "__weakref__", "_base", "_derive", "_look", "_node", "_recorder", "_seen", "_store",
+        "first",
     )  # fmt: skip
     __array_priority__ = 900
     __hash__ = None  # type: ignore[assignment]
@@ -55,6 +56,7 @@ class TracedArray(Traced):
     _seen: Node
     _derive: Callable[[Node], Node]
     _store: Callable[[Node, Node], Node]
+    _look: Callable[[np.ndarray], np.ndarray]
 
     def __init__(self, recorder: Recorder, node: Node) -> None:
         self._recorder, self._node = recorder, node
@@ -62,12 +64,16 @@ class TracedArray(Traced):
 
     @classmethod
     def view(
-        cls, base: TracedArray, derive: Callable[[Node], Node], store: Callable[[Node, Node], Node]
-    ) -> TracedArray:
-        """Return a view: `derive(base)` reads it, `store(base, new)` is the base after a write."""
+        cls, base: TracedArray, derive: Callable[[Node], Node],
+        store: Callable[[Node, Node], Node], look: Callable[[np.ndarray], np.ndarray],
+    ) -> TracedArray:  # fmt: skip
+        """Return a view: `derive(base)` reads it, `store(base, new)` is the base after a write.
+
+        `look` makes the same view of an ndarray.
+        """
         result = cls(base._recorder, derive(base.node))
         result._base, result._seen = base, base.node
-        result._derive, result._store = derive, store
+        result._derive, result._store, result._look = derive, store, look
         return result
 
     @classmethod
@@ -98,6 +104,10 @@ class TracedArray(Traced):
             self._seen = self._base.node
             self._node = self._derive(self._seen)
         return self._node
+
+    def layout(self) -> np.ndarray:
+        """Return an ndarray that lies in memory as this one would; its values mean nothing."""
+        return np.empty(self.shape, bool) if self._base is None else self._look(self._base.layout())
 
     def assign(self, node: Node) -> None:
         """Write new values into this array, and into the one it is a view of."""

@@ -174,7 +174,7 @@ def _diag(v: Any, k: int = 0) -> Any:
 
 def _clip(a: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: Any = None) -> Any:
     low, high, x = (a_min if min is None else min), (a_max if max is None else max), as_traced(a)
-    x = np.maximum(x, low) if given(low) else x
+    x = np.maximum(x, low) if given(low) else x.copy()
     return np.minimum(x, high) if given(high) else x
 
 

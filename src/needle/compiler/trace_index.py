@@ -17,7 +17,7 @@ from needle.compiler import trace_record as t
 from needle.compiler.graph import Node
 from needle.compiler.primitives import Flip, Gather, Pad, Primitive, ScatterAdd, Slice
 from needle.compiler.trace import TracedArray
-from needle.compiler.trace_operand import as_traced, blank, lift, wrap
+from needle.compiler.trace_operand import as_traced, lift, wrap
 
 _FULL = slice(None)
 
@@ -137,7 +137,7 @@ def _items(index: Any, shape: tuple[int, ...]) -> list[Any]:
             items.append(item)
             looks.append(item if isinstance(item, int | slice | None | type(...)) else _FULL)
     # NumPy itself refuses too many indices, ints out of bounds, and masks of another shape
-    blank(shape)[tuple(looks)]
+    np.empty(shape, bool)[tuple(looks)]
     return items
 
 
@@ -190,9 +190,12 @@ def _flat_index(index: list[Any], sizes: list[int]) -> Any:
 def getitem(x: Any, index: Any) -> TracedArray:
     """Record `x[index]`: a view for basic indices."""
     x = as_traced(x)
-    plan = Index(_plain(index), x.shape)
+    index = _plain(index)
+    plan = Index(index, x.shape)
     if plan.basic:
-        return TracedArray.view(x, plan.gather, lambda base, new: _written(plan, base, new))
+        return TracedArray.view(
+            x, plan.gather, lambda base, new: _written(plan, base, new), lambda a: a[index]
+        )
     return wrap(plan.gather(x.node))
 
 

@@ -14,7 +14,7 @@ from needle.compiler.primitives import ArgReduce, Concat, Cumulative, Flip, MatM
 from needle.compiler.primitives_base import DTYPES
 from needle.compiler.trace import TracedArray
 from needle.compiler.trace_elementwise import truth
-from needle.compiler.trace_operand import as_traced, blank, lift, result_type, wrap
+from needle.compiler.trace_operand import as_traced, lift, result_type, wrap
 from needle.compiler.trace_record import not_traced
 
 
@@ -83,19 +83,26 @@ def band(keep: str) -> Callable[..., Any]:
 # ---- other shapes
 
 
-def _view(x: Any, forth: Callable[[Node], Node], back: Callable[[Node], Node]) -> TracedArray:
-    """Return a view whose elements are those of x in other places."""
-    return TracedArray.view(as_traced(x), forth, lambda base, new: back(new))
-
-
 def reshaping(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Make one of NumPy's functions that give the same elements another shape: it says which."""
+    """Make one of NumPy's functions that give the same elements another shape.
+
+    NumPy says which, and whether that is a view or, as of a transposed array, a copy.
+    """
 
     @functools.wraps(function)
     def change(a: Any, *args: Any, **options: Any) -> TracedArray:
+        def look(x: np.ndarray) -> np.ndarray:
+            return function(x, *args, **options)
+
         x = as_traced(a)
-        before, sizes = x.shape, function(blank(x.shape), *args, **options).shape
-        return _view(x, lambda n: t.reshape(n, sizes), lambda n: t.reshape(n, before))
+        laid = x.layout()
+        new = look(laid)
+        before, sizes = x.shape, new.shape
+        if not np.may_share_memory(laid, new):
+            return wrap(t.reshape(x.node, sizes))
+        return TracedArray.view(
+            x, lambda n: t.reshape(n, sizes), lambda base, n: t.reshape(n, before), look
+        )
 
     return change
 
@@ -105,10 +112,15 @@ def permuting(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(function)
     def change(a: Any, *args: Any, **options: Any) -> TracedArray:
+        def look(x: np.ndarray) -> np.ndarray:
+            return function(x, *args, **options)
+
         x = as_traced(a)
-        order = function(np.empty(range(x.ndim)), *args, **options).shape  # axis k is of size k
+        order = look(np.empty(range(x.ndim))).shape  # axis k is of size k
         inverse = [order.index(i) for i in range(x.ndim)]
-        return _view(x, lambda n: t.permute(n, order), lambda n: t.permute(n, inverse))
+        return TracedArray.view(
+            x, lambda n: t.permute(n, order), lambda base, n: t.permute(n, inverse), look
+        )
 
     return change
 
@@ -122,19 +134,20 @@ def _reshaped(
 
 
 reshape = reshaping(_reshaped)
-ravel = reshaping(lambda a, order="C": _reshaped(a, -1, order=order))
+ravel = reshaping(lambda a, order="C": _reshaped(np.ravel(a), -1, order=order))
 transpose = permuting(lambda a, *order, axes=None: a.transpose(*(order or (axes,))))
 
 
 def broadcast_to(a: Any, shape: Any) -> TracedArray:
     """Repeat to a shape."""
     x = as_traced(a)
-    sizes = np.broadcast_to(blank(x.shape), shape).shape
+    sizes = np.broadcast_to(x.layout(), shape).shape
 
     def refuse(base: Node, new: Node) -> Node:
         raise ValueError("assignment destination is read-only")
 
-    return TracedArray.view(x, lambda n: t.broadcast(n, sizes), refuse)
+    look = functools.partial(np.broadcast_to, shape=sizes)
+    return TracedArray.view(x, lambda n: t.broadcast(n, sizes), refuse, look)
 
 
 def flip(m: Any, axis: Any = None) -> TracedArray:
@@ -144,7 +157,8 @@ def flip(m: Any, axis: Any = None) -> TracedArray:
     def turn(x: Node) -> Node:
         return t.make(Flip(axes), x) if axes else x
 
-    return _view(m, turn, turn)
+    look = functools.partial(np.flip, axis=axes)
+    return TracedArray.view(as_traced(m), turn, lambda base, n: turn(n), look)
 
 
 def concatenate(arrays: Sequence[Any], axis: Any = 0, *, dtype: Any = None) -> TracedArray:

@@ -35,11 +35,6 @@ def shape_of(x: Any) -> tuple[int, ...]:
     return shape if shape is not None else np.shape(x)
 
 
-def blank(shape: tuple[int, ...]) -> np.ndarray:
-    """Return an ndarray of a shape that takes one byte: NumPy says on it what a shape becomes."""
-    return np.ndarray(shape, np.bool_, b"\0", 0, (0,) * len(shape))
-
-
 def lift(x: Any, dtype: Any = None) -> Node:
     """Return an operand as a node of the given dtype."""
     if isinstance(x, TracedArray):
