@@ -98,7 +98,7 @@ def stored(path, **changes):
 def test_a_config_file_gives_the_options_and_the_command_line_wins(here):
     path = stored(here / "config.json", epochs=5, lr=0.5, norm="layer")
     assert parse("--config", path, "--lr", 0.25) == TrainConfig(
-        epochs=5, lr=0.25, norm="layer", config=str(path)
+        epochs=5, lr=0.25, norm="layer", config=path
     )
 
 
@@ -108,7 +108,7 @@ def test_options_say_nothing_about_where_and_how_it_is_shown():
 
 def test_to_resume_takes_the_options_of_the_run(here):
     stored(here / "config.json", epochs=5, seed=3)
-    assert parse("--resume", here) == TrainConfig(epochs=5, seed=3, resume=str(here))
+    assert parse("--resume", here) == TrainConfig(epochs=5, seed=3, resume=here)
     assert parse("--resume", here, "--epochs", 8).epochs == 8
 
 

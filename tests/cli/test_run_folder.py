@@ -25,17 +25,17 @@ def test_runs_that_start_at_once_get_folders_of_their_own(here):
 
 
 def test_a_folder_of_the_users_choice_is_made(here):
-    folder = new_folder(str(here / "a" / "b"), "digits")
+    folder = new_folder(here / "a" / "b", "digits")
     assert folder == here / "a" / "b"
     (folder / "notes.txt").write_text("mine", encoding="utf-8")
-    assert new_folder(str(folder), "digits") == folder  # it holds no run
+    assert new_folder(folder, "digits") == folder  # it holds no run
 
 
 @pytest.mark.parametrize("file", ["config.json", "checkpoint.safetensors", "model.safetensors"])
 def test_a_folder_that_holds_a_run_is_refused(here, file):
     (here / file).write_bytes(b"")
     with pytest.raises(ArgumentError, match="holds a run; continue it with --resume"):
-        new_folder(str(here), "digits")
+        new_folder(here, "digits")
 
 
 def test_the_newest_run_is_the_one_whose_model_came_last(here, data):

@@ -42,6 +42,9 @@ POSITIVE = Finite(min=0, min_open=True)
 NOT_NEGATIVE = Finite(min=0)
 SHARE = Finite(0, 1, max_open=True)
 COUNT = click.IntRange(min=1)
+FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+NEW_FOLDER = click.Path(file_okay=False, path_type=Path)
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 NAMES = ("digits", "mnist", "fashion-mnist", "cifar10")
 TEXTS = ("text/tinyshakespeare",)
 TEXT_MODELS = ("gpt", "lstm")
@@ -109,17 +112,11 @@ class TrainConfig:
     )
     eager: bool = option(False, "Run the steps op by op instead of compiling them.", bool)
     seed: int = option(0, "Seed of NumPy's random numbers.", click.IntRange(0, 2**32 - 1))
-    out: str | None = option(
-        None, "Run folder  [default: runs/<data>-<number>]", click.Path(file_okay=False)
+    out: Path | None = option(None, "Run folder  [default: runs/<data>-<number>]", NEW_FOLDER)
+    resume: Path | None = option(
+        None, "Continue the run in this folder; only --epochs too.", FOLDER
     )
-    resume: str | None = option(
-        None,
-        "Continue the run in this folder; only --epochs too.",
-        click.Path(exists=True, file_okay=False),
-    )
-    config: str | None = option(
-        None, "Repeat the run of this config.json.", click.Path(exists=True, dir_okay=False)
-    )
+    config: Path | None = option(None, "Repeat the run of this config.json.", FILE)
     quiet: bool = option(False, "No progress.", bool)
     debug: bool = option(False, "Show the traceback of an error.", bool)
 
@@ -159,9 +156,9 @@ def from_command_line(context: click.Context) -> TrainConfig:
         if others:
             name = others[0].replace("_", "-")
             raise click.UsageError(f"--{name} cannot be changed in a run that is resumed")
-        stored = read_options(Path(given["resume"], "config.json"))
+        stored = read_options(given["resume"] / "config.json")
     elif "config" in given:
-        stored = read_options(Path(given["config"]))
+        stored = read_options(given["config"])
     options = stored | given
     if "model" not in options:
         options["model"] = usual_model(options.get("data", ""))

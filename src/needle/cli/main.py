@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from needle import __version__
-from needle.cli.config import Finite, from_command_line, recipes, train_options
+from needle.cli.config import FILE, FOLDER, Finite, from_command_line, recipes, train_options
 from needle.errors import NeedleError
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
@@ -61,8 +61,6 @@ def commands() -> None:
 debug_option = click.option(  # read by `main`
     "--debug", is_flag=True, expose_value=False, help="Show the traceback of an error."
 )
-FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
-FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 run_or_newest = click.argument("directory", metavar="[DIR]", required=False, type=FOLDER)
 
 

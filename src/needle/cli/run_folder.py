@@ -26,18 +26,17 @@ RUNS = Path("runs")
 COLUMNS = ("epoch", "loss", "accuracy", "val_loss", "val_accuracy", "lr", "seconds")
 
 
-def new_folder(out: str | None, name: str) -> Path:
+def new_folder(out: Path | None, name: str) -> Path:
     """Make and return the folder of a new run: `out`, or `runs/<name>-<first free number>`.
 
     Raises: ArgumentError where `out` holds a run already.
     """
     if out is not None:
-        folder = Path(out)
-        if any((folder / file).exists() for file in (CONFIG, CHECKPOINT, MODEL)):
-            text = f"holds a run; continue it with --resume {folder} or name another folder"
-            raise ArgumentError(f"--out {folder}: {text}")
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
+        if any((out / file).exists() for file in (CONFIG, CHECKPOINT, MODEL)):
+            text = f"holds a run; continue it with --resume {out} or name another folder"
+            raise ArgumentError(f"--out {out}: {text}")
+        out.mkdir(parents=True, exist_ok=True)
+        return out
     RUNS.mkdir(exist_ok=True)
     for number in count(1):
         folder = RUNS / f"{name}-{number:03}"

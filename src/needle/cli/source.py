@@ -58,11 +58,8 @@ def open_source(config: TrainConfig) -> Source:
         train, test = getattr(data, name.replace("-", "_"))()
         return Source(name, train, facts(train, 10, train.maximum), test=lambda: test)
     folder = Path(name)
-    readers: tuple[tuple[tuple[str, ...], Reader], ...] = (
-        (IDX_FILES, MNISTDataset),
-        (NPY_FILES, npy_dataset),
-    )
-    for files, reader in readers:
+    readers: dict[tuple[str, ...], Reader] = {IDX_FILES: MNISTDataset, NPY_FILES: npy_dataset}
+    for files, reader in readers.items():
         paths = [path for file in files if (path := _existing(folder / file))]
         if len(paths) == len(files):
             return open_folder(folder.resolve().name or "data", reader, paths)

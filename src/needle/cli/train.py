@@ -34,7 +34,7 @@ def train(config: TrainConfig) -> Path:
     if config.resume is None:
         folder = run_folder.new_folder(config.out, source.name)
     else:
-        folder = Path(config.resume)
+        folder = config.resume
         run_folder.check_epochs(folder, config.epochs)
     run_folder.write_config(folder, config)
     try:

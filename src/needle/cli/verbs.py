@@ -68,12 +68,12 @@ def read_samples(path: Path, shape: Sequence[int], maximum: int) -> np.ndarray:
     (255, for digits 16). A .csv file may begin with a line of names.
     Raises: DataError where it holds no such rows.
     """
-    if path.suffix.lower() not in (".npy", ".csv"):
+    reader = {".npy": read_npy, ".csv": read_csv}.get(path.suffix.lower())
+    if reader is None:
         raise DataError(f"{path}: expected a .npy or a .csv file")
-    features = math.prod(shape)
-    array = read_npy(path) if path.suffix.lower() == ".npy" else read_csv(path)
+    array, features = reader(path), math.prod(shape)
     if array.ndim < 2 or array[:1].size != features or not len(array):
-        numbers = "numbers" if path.suffix.lower() == ".npy" else "numbers, with commas between,"
+        numbers = "numbers" if reader is read_npy else "numbers, with commas between,"
         text = f"expected one sample of {features} {numbers} a row, got shape {array.shape}"
         raise DataError(f"{path}: {text}")
     return as_float32(array.reshape(len(array), *shape), maximum)
