@@ -1,7 +1,6 @@
 """Run cases side by side: one process per system and thread count, sampled in turn."""
 
 import argparse
-import itertools
 import json
 import os
 import platform
@@ -9,14 +8,27 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from benchmarks.peers import settings
+
 HERE = Path(__file__).parent
 CASES = ("mlp_resnet", "norms", "policy", "resnet", "lstm", "gpt", "import_time")
-COMPILED = ("needle-jit", "jax", "torch-compile")  # they keep what they compile on disk
+START_SECONDS = 120.0  # a peer that has not taken its first steps by then is left out
+SAMPLE_SECONDS = 6.0  # a system whose samples have taken so long gets no more of them
+FEWEST_SAMPLES = 2
+
+
+class UnfitError(Exception):
+    """A peer could not run, or was too slow to start: it is left out, and the reason kept."""
+
+
+class DisagreementError(Exception):
+    """A system does not learn what the first one learns."""
 
 
 class Worker:
@@ -26,19 +38,11 @@ class Worker:
         self, case: str, system: str, size: str, threads: int, cache: str, *options: str
     ) -> None:
         self.system, self.threads = system, threads
+        self.name = f"{system}/{threads}"
         self.samples: list[float] = []
+        self.spent = 0.0
         self.errors = tempfile.TemporaryFile()  # noqa: SIM115  open as long as the process
-        environment = {
-            k: v for k, v in os.environ.items() if not k.startswith("OPENBLAS_")
-        }  # settings for broken old builds slow a current NumPy down
         count = str(threads)
-        for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NEEDLE_NUM_THREADS"):
-            environment[name] = count
-        for name in ("NEEDLE_CACHE", "JAX_COMPILATION_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR"):
-            environment[name] = cache
-        environment["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
-        if system.startswith("jax") and threads == 1:
-            environment["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false"
         command = [sys.executable, "-m", "benchmarks.worker", case, system, size, count, *options]
         self.process = subprocess.Popen(
             command,
@@ -47,40 +51,70 @@ class Worker:
             stderr=self.errors,
             text=True,
             cwd=HERE.parent,
-            env=environment,
+            env=settings.environment(system, threads, cache),
         )
-        self.answer = self._read()
+        alarm = threading.Timer(START_SECONDS, self.process.kill)
+        alarm.start()
+        try:
+            self.answer = self._read()
+        except Exception:
+            self.close()
+            raise
+        finally:
+            alarm.cancel()
 
     def _read(self) -> dict[str, Any]:
         assert self.process.stdout is not None
         for line in self.process.stdout:
             if line.startswith("{"):
                 return json.loads(line)
+        if self.process.wait() == -9:
+            raise UnfitError(f"no first steps in {START_SECONDS:.0f} s")
         self.errors.seek(0)
-        text = self.errors.read().decode(errors="replace")[-2000:]
-        raise RuntimeError(f"{self.system} with {self.threads} threads ended early:\n{text}")
+        text = self.errors.read().decode(errors="replace").strip()[-2000:]
+        if self.system.startswith("needle"):
+            raise RuntimeError(f"{self.name} ended early:\n{text}")
+        raise UnfitError(text.splitlines()[-1] if text else "ended early")
 
     def sample(self) -> None:
+        """Take a sample, unless those so far took too long."""
+        if self.spent > SAMPLE_SECONDS and len(self.samples) >= FEWEST_SAMPLES:
+            return
         assert self.process.stdin is not None
+        start = time.perf_counter()
         print("go", file=self.process.stdin, flush=True)
         self.samples.append(self._read()["seconds"])
+        self.spent += time.perf_counter() - start
 
     def close(self) -> None:
         self.process.terminate()
-        self.process.wait()
+        self.process.communicate()  # closes its pipes
+        self.errors.close()
 
 
 def run_size(case: str, size: str, systems: list[str], rounds: int) -> dict[str, Any]:
     """Time all systems on one size; return the raw figures."""
-    module = import_module(f"benchmarks.cases.{case}")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    most = cores or 1
-    fewest = 1 if getattr(module, "SWEEP", True) else most
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        # all cores come first: their first step finds an empty cache
-        threads = range(most, fewest - 1, -1)
-        workers = [Worker(case, s, size, t, folder) for s, t in itertools.product(systems, threads)]
-        again = [Worker(case, s, size, most, folder, "first") for s in systems if s in COMPILED]
+    sweep = getattr(import_module(f"benchmarks.cases.{case}"), "SWEEP", True)
+    most = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    workers: list[Worker] = []
+    again: list[Worker] = []
+    left_out: dict[str, str] = {}
+    for system in systems:
+        reason = settings.missing(system)
+        if reason is not None:
+            left_out[system] = f"not installed: {reason}"
+            continue
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+            counts = settings.thread_counts(system, most)
+            try:  # the first finds an empty cache
+                for threads in counts if sweep else counts[:1]:
+                    workers.append(Worker(case, system, size, threads, folder))
+                if system in settings.KEPT:
+                    again.append(Worker(case, system, size, counts[0], folder, "first"))
+            except UnfitError as error:
+                left_out[system] = str(error)
+    for system, reason in left_out.items():
+        print(f"{case:10} {size:12} {system:19} left out: {reason}", flush=True)
     check_losses(case, size, workers)
     for _ in range(rounds):
         for w in workers:
@@ -88,30 +122,32 @@ def run_size(case: str, size: str, systems: list[str], rounds: int) -> dict[str,
             time.sleep(0.02)  # let the threads of the one before fall asleep
     for w in (*workers, *again):
         w.close()
-    named = {f"{w.system}/{w.threads}": w for w in workers}
-    cold = {w.system: w for w in workers if w.threads == most}
+    cold = {w.system: w.answer["first_steps"] for w in reversed(workers)}
     return {
-        "losses": {name: w.answer["losses"] for name, w in named.items()},
+        "left_out": left_out,
+        "losses": {w.name: w.answer["losses"] for w in workers},
         "versions": {w.system: w.answer["version"] for w in workers},
         "first_step_seconds": {
-            "cold": {system: w.answer["first_step"] for system, w in cold.items()},
-            "from cache": {w.system: w.answer["first_step"] for w in again},
+            "cold": {system: times[0] for system, times in cold.items()},
+            "from cache": {w.system: w.answer["first_steps"][0] for w in again},
         },
-        "peak_bytes": {name: w.answer["peak_bytes"] for name, w in named.items()},
-        "explain": {name: w.answer["report"] for name, w in named.items() if w.answer["report"]},
-        "samples": {name: w.samples for name, w in named.items()},
+        "first_steps_seconds": cold,
+        "peak_bytes": {w.name: w.answer["peak_bytes"] for w in workers},
+        "explain": {w.name: w.answer["report"] for w in workers if w.answer["report"]},
+        "bounds_seconds": {"start": START_SECONDS, "samples": SAMPLE_SECONDS},
+        "samples": {w.name: w.samples for w in workers},
     }
 
 
 def check_losses(case: str, size: str, workers: list[Worker]) -> None:
-    """Stop where the systems do not learn the same."""
+    """Stop where the systems do not learn the same; a slow one has taken fewer steps."""
     reference = workers[0].answer["losses"]
+    # to a thousandth of the first: rounding flips a ReLU somewhere, and Adam feels it
+    scale = 1e-3 * abs(reference[0]) if reference else 0.0
     for w in workers:
-        # to a thousandth of the first: rounding flips a ReLU somewhere, and Adam feels it
-        scale = 1e-3 * abs(reference[0]) if reference else 0.0
         losses = w.answer["losses"]
-        agree = all(abs(a - b) <= scale for a, b in zip(losses, reference, strict=True))
-        assert agree, f"{case} {size}: {w.system} learns {losses}, {workers[0].system} {reference}"
+        if not all(abs(a - b) <= scale for a, b in zip(losses, reference, strict=False)):
+            raise DisagreementError(f"{case} {size}: {w.name} learns {losses}, not {reference}")
 
 
 def report(case: str, size: str, figures: dict[str, Any]) -> None:
@@ -122,16 +158,19 @@ def report(case: str, size: str, figures: dict[str, Any]) -> None:
         best[system] = min(
             best.get(system, (float("inf"), "")), (statistics.median(samples), threads)
         )
-    needle = min(median for system, (median, _) in best.items() if system.startswith("needle"))
+    needle = [median for system, (median, _) in best.items() if system.startswith("needle")]
     first = figures["first_step_seconds"]
     for system, (median, threads) in sorted(best.items(), key=lambda item: item[1]):
         cached = first["from cache"].get(system)
         peak = figures["peak_bytes"][f"{system}/{threads}"]
+        count = len(figures["samples"][f"{system}/{threads}"])
         print(
             f"{case:10} {size:12} {system:19} {median * 1e3:10.3f} ms  {threads} threads  "
-            f"{median / needle:6.2f} x needle  first step {first['cold'][system]:.2f} s"
+            + (f"{median / min(needle):6.2f} x needle  " if needle else "")
+            + f"first step {first['cold'][system]:.2f} s"
             + (f", cached {cached:.2f} s" if cached is not None else "")
-            + (f"  {peak / 1e6:.0f} MB" if peak else ""),
+            + (f"  {peak / 1e6:.0f} MB" if peak else "")
+            + f"  {count} samples",
             flush=True,
         )
     for name, lines in figures["explain"].items():
@@ -139,24 +178,33 @@ def report(case: str, size: str, figures: dict[str, Any]) -> None:
             print(f"{case:10} {size:12} {name:19} {line}", flush=True)
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("cases", nargs="*", default=CASES)
     parser.add_argument("--sizes", nargs="*")
     parser.add_argument("--systems", nargs="*")
     parser.add_argument("--rounds", type=int)
     options = parser.parse_args()
+    failures = 0
     for case in options.cases:
         module = import_module(f"benchmarks.cases.{case}")
         for size in options.sizes or module.SIZES:
-            systems = [s for s in module.SYSTEMS if not options.systems or s in options.systems]
+            start = time.perf_counter()
+            systems = options.systems or module.SYSTEMS
             rounds = options.rounds or getattr(module, "ROUNDS", 15)
-            figures = run_size(case, size, systems, rounds)
+            try:
+                figures = run_size(case, size, systems, rounds)
+            except DisagreementError as error:
+                print(error, flush=True)
+                failures += 1
+                continue
             report(case, size, figures)
+            print(f"{case:10} {size:12} took {time.perf_counter() - start:.0f} s", flush=True)
             figures |= {"case": case, "size": size, "cpu": cpu_name(), "date": time.strftime("%F")}
             path = HERE / "results" / f"{case}-{size}.json"
             path.parent.mkdir(exist_ok=True)
             path.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    return min(failures, 1)
 
 
 def cpu_name() -> str:
@@ -168,4 +216,4 @@ def cpu_name() -> str:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

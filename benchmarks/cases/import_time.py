@@ -6,13 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 SIZES = ("fresh-process",)
-SYSTEMS = ("needle", "numpy", "torch", "jax")
+SYSTEMS = ("needle", "numpy", "torch", "jax", "mlx-wheel", "tinygrad")
+SWEEP = False
 
 
-def losses(system: str, size: str, threads: int) -> list[float]:
-    """There is no loss to compare."""
-    return []
-
-
-def build(system: str, size: str, threads: int) -> Callable[[], Any]:
-    return lambda: subprocess.run([sys.executable, "-c", f"import {system}"], check=True)
+def build(system: str) -> Callable[[], Any]:
+    name = {"mlx-wheel": "mlx.core"}.get(system, system)
+    return lambda: subprocess.run([sys.executable, "-c", f"import {name}"], check=True)
