@@ -102,6 +102,9 @@ def made_by(node: ast.Call) -> tuple[str, ast.expr | None]:
     if name == "fail" and len(arguments) == 2:  # a primitive's: what it expects, what it got
         got = ast.unparse(arguments[1])
         return "GraphError", around("{primitive}: expected ", arguments[0], f", got {{{got}}}")
+    if name == "check_shape" and len(arguments) > 2:
+        text = around("{layer}: expected ", arguments[2], ", got {x.shape}")
+        return "ShapeError", ast.BinOp(text, ast.Add(), (*arguments, ast.Constant(""))[3])
     if name == "refuse":  # what the compiler cannot take
         return "TraceError", arguments[0]
     if name == "whole_number":

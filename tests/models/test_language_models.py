@@ -95,7 +95,7 @@ def test_bad_input():
         make_gpt()(np.zeros((5, 9), int))
     with pytest.raises(ArgumentError, match="width that 3 heads divide, got 8"):
         models.gpt(7, width=8, heads=3)
-    with pytest.raises(ArgumentError, match="layers of at least 1, got 0"):
+    with pytest.raises(ArgumentError, match="layers >= 1, got 0"):
         models.gpt(7, layers=0)
     with pytest.raises(ndl.errors.IndexRangeError, match=r"tokens .*0 to 6, got 7"):
         make_gpt()(np.array([[7]]))

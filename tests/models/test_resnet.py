@@ -129,7 +129,7 @@ def test_blocks_are_pytorchs():
 def test_bad_arguments():
     with pytest.raises(ArgumentError, match='resnet: expected stem "imagenet" or "cifar", got'):
         models.resnet18(stem="mnist")
-    with pytest.raises(ArgumentError, match="out_features of at least 1"):
+    with pytest.raises(ArgumentError, match="out_features >= 1"):
         models.resnet20(num_classes=0)
     with pytest.raises(ValueError, match=r"model\.conv1 .*expected input \(N, 3, H, W\)"):
         models.resnet20()(np.zeros((2, 32, 32, 3), "float32"))

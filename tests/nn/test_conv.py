@@ -67,7 +67,7 @@ def test_shapes(kernel, options, shape):
         (lambda: nn.Conv(3, 4, 3)(images(3, 8, 8)), ShapeError, "Conv 3 -> 4, 3 x 3: .*(3, 8, 8)"),
         (lambda: nn.Conv(3, 4, 0), ArgumentError, "Conv: expected kernel_size of at least 1"),
         (lambda: nn.Conv(3, 4, (1, 2, 3)), ArgumentError, "Conv: .*kernel_size.*(1, 2, 3)"),
-        (lambda: nn.Conv(0, 4, 3), ArgumentError, "Conv: expected in_channels of at least 1"),
+        (lambda: nn.Conv(0, 4, 3), ArgumentError, "Conv: expected in_channels >= 1"),
         (lambda: nn.Conv(3, 2.5, 3), ArgumentError, "Conv: expected out_channels .*2.5"),
         (lambda: nn.Conv(3, 4, 3, stride=0), ArgumentError, "conv: expected stride"),
         (lambda: nn.Conv(3, 4, 3, dilation=0), ArgumentError, "Conv: expected dilation"),

@@ -205,5 +205,5 @@ def test_bad_shapes():
         nn.BatchNorm1d(4)(np.zeros((0, 4), np.float32))
     with pytest.raises(ShapeError, match=r"got \(3, 5\); pass dim=5 or reshape"):
         nn.LayerNorm1d(4)(random(3, 5, dtype="float32"))
-    with pytest.raises(ArgumentError, match="BatchNorm2d: expected dim of at least 1, got 0"):
+    with pytest.raises(ArgumentError, match="BatchNorm2d: expected dim >= 1, got 0"):
         nn.BatchNorm2d(0)

@@ -78,13 +78,13 @@ def test_a_state_that_does_not_fit():
 
 
 @pytest.mark.parametrize(("make", "text"), [
-    (lambda o: lr_scheduler.StepLR(o, step_size=0), "step_size of at least 1, got 0"),
-    (lambda o: lr_scheduler.CosineAnnealingLR(o, T_max=0), "T_max of at least 1"),
-    (lambda o: lr_scheduler.CosineAnnealingLR(o, T_max=2.5), r"T_max of at least 1, got 2\.5"),
+    (lambda o: lr_scheduler.StepLR(o, step_size=0), "step_size >= 1, got 0"),
+    (lambda o: lr_scheduler.CosineAnnealingLR(o, T_max=0), "T_max >= 1"),
+    (lambda o: lr_scheduler.CosineAnnealingLR(o, T_max=2.5), r"T_max >= 1, got 2\.5"),
     (lambda o: lr_scheduler.LinearLR(o, start_factor=0.0), "0 < start_factor <= 1"),
     (lambda o: lr_scheduler.LinearLR(o, end_factor=2.0), "0 <= end_factor <= 1"),
     (lambda o: lr_scheduler.OneCycleLR(o, max_lr=1.0), "give total_steps, or epochs"),
-    (lambda o: lr_scheduler.OneCycleLR(o, max_lr=1.0, total_steps=-1), "at least 1, got -1"),
+    (lambda o: lr_scheduler.OneCycleLR(o, max_lr=1.0, total_steps=-1), "total_steps >= 1, got -1"),
     (lambda o: lr_scheduler.OneCycleLR(o, 1.0, 5, pct_start=1.5), "pct_start from 0 to 1"),
     (lambda o: lr_scheduler.OneCycleLR(o, 1.0, 5, anneal_strategy="exp"), '"cos" or "linear"'),
 ])  # fmt: skip

@@ -22,7 +22,7 @@ from needle.errors import (
     IndexRangeError,
     NeedleError,
     ShapeError,
-)
+)  # fmt: skip
 
 if TYPE_CHECKING:
     from needle.autograd.tensor import Tensor

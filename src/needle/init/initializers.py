@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from needle.autograd import Tensor
-from needle.errors import ArgumentError
+from needle.errors import ArgumentError, whole_number
 from needle.init.basic import rand, randn
 
 
@@ -21,7 +21,8 @@ def xavier_uniform(fan_in: int, fan_out: int, gain: float = 1.0, **kwargs: Any) 
     >>> ndl.init.xavier_uniform(2, 1).shape
     (2, 1)
     """
-    a = gain * math.sqrt(6.0 / _positive("fan_in + fan_out", fan_in + fan_out))
+    fans = whole_number("init: expected fan_in + fan_out", fan_in + fan_out, 1)
+    a = gain * math.sqrt(6.0 / fans)
     return rand(fan_in, fan_out, low=-a, high=a, **kwargs)
 
 
@@ -33,7 +34,8 @@ def xavier_normal(fan_in: int, fan_out: int, gain: float = 1.0, **kwargs: Any) -
     >>> ndl.init.xavier_normal(3, 4).shape
     (3, 4)
     """
-    std = gain * math.sqrt(2.0 / _positive("fan_in + fan_out", fan_in + fan_out))
+    fans = whole_number("init: expected fan_in + fan_out", fan_in + fan_out, 1)
+    std = gain * math.sqrt(2.0 / fans)
     return randn(fan_in, fan_out, std=std, **kwargs)
 
 
@@ -56,7 +58,7 @@ def kaiming_uniform(
     (3, 3, 1, 4)
     """
     _check_relu(nonlinearity)
-    a = math.sqrt(2.0) * math.sqrt(3.0 / _positive("fan_in", fan_in))
+    a = math.sqrt(2.0) * math.sqrt(3.0 / whole_number("init: expected fan_in", fan_in, 1))
     return rand(*((fan_in, fan_out) if shape is None else shape), low=-a, high=a, **kwargs)
 
 
@@ -77,16 +79,10 @@ def kaiming_normal(
     dtype('float64')
     """
     _check_relu(nonlinearity)
-    std = math.sqrt(2.0 / _positive("fan_in", fan_in))
+    std = math.sqrt(2.0 / whole_number("init: expected fan_in", fan_in, 1))
     return randn(*((fan_in, fan_out) if shape is None else shape), std=std, **kwargs)
 
 
 def _check_relu(nonlinearity: str) -> None:
     if nonlinearity != "relu":
         raise ArgumentError(f'kaiming: expected nonlinearity "relu", got {nonlinearity!r}')
-
-
-def _positive(name: str, value: int) -> int:
-    if value < 1:
-        raise ArgumentError(f"init: expected {name} of at least 1, got {value}")
-    return value

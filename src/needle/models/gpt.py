@@ -6,8 +6,8 @@ from typing import Any
 
 from needle import init, nn, ops
 from needle.autograd import Tensor
-from needle.errors import ArgumentError, ShapeError
-from needle.nn.calls import check_array, check_size, fail
+from needle.errors import ArgumentError, ShapeError, whole_number
+from needle.nn.calls import check_array, fail
 
 STD = 0.02  # of all weights; the layers that end a residual branch get STD / sqrt(2 layers)
 
@@ -81,15 +81,16 @@ class GPT(nn.Module):
         tied: bool = False,
     ) -> None:
         super().__init__()
-        if check_size("gpt: expected width", width) % check_size("gpt: expected heads", heads):
+        whole_number("gpt: expected heads", heads, 1)
+        if whole_number("gpt: expected width", width, 1) % heads:
             raise ArgumentError(f"gpt: expected a width that {heads} heads divide, got {width}")
-        self.context = check_size("gpt: expected context", context)
+        self.context = whole_number("gpt: expected context", context, 1)
         self.tokens = nn.Embedding(vocabulary, width)
         self.positions = nn.Embedding(context, width)
         for table in (self.tokens, self.positions):
             table.weight = nn.Parameter(STD * table.weight.data)
         self.dropout = nn.Dropout(dropout)
-        std = STD / (2 * check_size("gpt: expected layers", layers)) ** 0.5
+        std = STD / (2 * whole_number("gpt: expected layers", layers, 1)) ** 0.5
         self.blocks = [GPTBlock(width, heads, dropout, std) for _ in range(layers)]
         self.norm = nn.LayerNorm1d(width)
         self.head = None if tied else _linear(width, vocabulary, bias=False)

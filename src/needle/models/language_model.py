@@ -9,8 +9,8 @@ from numpy.typing import DTypeLike
 from needle import nn
 from needle.autograd import Tensor
 from needle.backend.device import Device
-from needle.errors import ArgumentError, ShapeError
-from needle.nn.calls import check_array, fail
+from needle.errors import ArgumentError
+from needle.nn.calls import check_shape
 
 
 class LanguageModel(nn.Module):
@@ -58,8 +58,6 @@ class LanguageModel(nn.Module):
 
     def forward(self, x: Any, h: Any = None) -> tuple[Tensor, Any]:
         """Return the logits and the state behind the last step."""
-        check_array(self, x)
-        if len(x.shape) != 2:
-            raise fail(self, ShapeError, f"expected ids (seq, batch), got {tuple(x.shape)}")
+        check_shape(self, x, "ids (seq, batch)")
         y, h = self.seq_model(self.embedding(x), h)
         return self.linear(y.reshape((-1, y.shape[-1]))), h

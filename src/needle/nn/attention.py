@@ -9,9 +9,9 @@ from numpy.typing import DTypeLike
 from needle import init, ops
 from needle.autograd import Tensor
 from needle.backend.device import Device
-from needle.errors import ShapeError
+from needle.errors import ShapeError, whole_number
 from needle.nn.activation import ReLU
-from needle.nn.calls import check_array, check_size, fail
+from needle.nn.calls import check_array, check_shape, fail
 from needle.nn.containers import Sequential
 from needle.nn.dropout import Dropout
 from needle.nn.embedding import Embedding
@@ -100,8 +100,8 @@ class AttentionLayer(Module):
         super().__init__()
         kinds: dict[str, Any] = {"device": device, "dtype": dtype}
         k_features, v_features = k_features or q_features, v_features or q_features
-        self.num_head = check_size("AttentionLayer: expected num_head", num_head)
-        self.dim_head = check_size("AttentionLayer: expected dim_head", dim_head)
+        self.num_head = whole_number("AttentionLayer: expected num_head", num_head, 1)
+        self.dim_head = whole_number("AttentionLayer: expected dim_head", dim_head, 1)
         inner = num_head * dim_head
         self.prenorm_q = LayerNorm1d(q_features, **kinds)
         self.prenorm_k = LayerNorm1d(k_features, **kinds)
@@ -114,7 +114,8 @@ class AttentionLayer(Module):
 
     def forward(self, q: Any, k: Any = None, v: Any = None) -> Tensor:
         k, v = q if k is None else k, q if v is None else v
-        _check_batches(self, q, k, v)
+        for x in (q, k, v):
+            check_shape(self, x, "inputs (batch, time, features)")
         heads, _ = self.attn(
             self._heads(self.q_projection(self.prenorm_q(q))),
             self._heads(self.k_projection(self.prenorm_k(k))),
@@ -129,14 +130,6 @@ class AttentionLayer(Module):
 
     def extra_repr(self) -> str:
         return f"{self.num_head} heads of {self.dim_head}"
-
-
-def _check_batches(module: Module, *inputs: Any) -> None:
-    for x in inputs:
-        check_array(module, x)
-        if len(x.shape) != 3:
-            text = f"expected inputs (batch, time, features), got {tuple(x.shape)}"
-            raise fail(module, ShapeError, text)
 
 
 class TransformerLayer(Module):
@@ -221,11 +214,11 @@ class Transformer(Module):
         kinds |= {"dropout": dropout, "causal": causal}
         self.layers = [
             TransformerLayer(*sizes, **kinds)
-            for _ in range(check_size("Transformer: expected num_layers", num_layers))
+            for _ in range(whole_number("Transformer: expected num_layers", num_layers, 1))
         ]
 
     def forward(self, x: Any, h: Any = None) -> tuple[Tensor, Tensor]:
-        _check_batches(self, x)
+        check_shape(self, x, "inputs (batch, time, features)")
         y = x if self.batch_first else ops.transpose(x, (0, 1))
         y = y + self._positions(y.shape[1])
         for layer in self.layers:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from needle.errors import (
-    ArgumentError,
     DtypeError,
     NeedleError,
     PrecisionWarning,
@@ -76,14 +75,26 @@ def check_array(module: Module, x: Any) -> None:
         raise fail(module, DtypeError, f"expected numbers, got dtype {x.dtype}")
 
 
-def check_last_axis(module: Module, x: Any, size: int, hint: str = "") -> None:
-    """Raise ShapeError unless the last axis of `x` has `size` elements."""
+def check_shape(module: Module, x: Any, expected: str, hint: str = "") -> None:
+    """Raise ShapeError unless `x` has the shape in which `expected` ends: `input (N, 3, H, W)`.
+
+    Numbers are sizes, names stand for any size.
+    """
     check_array(module, x)
-    if len(x.shape) == 0 or x.shape[-1] != size:
-        text = f"expected last axis {size}, got {tuple(x.shape)}"
-        if hint and len(x.shape) > 0:
-            text += f"; pass {hint}={x.shape[-1]} or reshape"
-        raise fail(module, ShapeError, text)
+    sizes, shape = expected[expected.index("(") + 1 : -1].split(", "), tuple(x.shape)
+    fits = (not size.isdigit() or int(size) == n for size, n in zip(sizes, shape, strict=False))
+    if len(sizes) != len(shape) or not all(fits):
+        raise fail(module, ShapeError, f"expected {expected}, got {shape}{hint}")
+
+
+def check_last_axes(module: Module, x: Any, *sizes: int, argument: str = "") -> None:
+    """Raise ShapeError unless `x` ends in axes of these sizes; `argument` is what would set one."""
+    check_array(module, x)
+    if tuple(x.shape[-len(sizes) :]) != sizes:
+        wanted = f"last axis {sizes[0]}" if len(sizes) == 1 else f"last axes {sizes}"
+        settable = argument and len(sizes) == 1 and len(x.shape) > 0
+        hint = f"; pass {argument}={x.shape[-1]} or reshape" if settable else ""
+        raise fail(module, ShapeError, f"expected {wanted}, got {tuple(x.shape)}{hint}")
 
 
 def check_state(
@@ -106,13 +117,6 @@ def check_state(
     if texts:
         raise StateDictError(f"load_state_dict: {type(owner).__name__}: {'; '.join(texts)}")
     return missing, unexpected
-
-
-def check_size(name: str, value: Any) -> int:
-    """Return a layer's size as an int; ArgumentError unless it is an integer of at least 1."""
-    if not isinstance(value, int | np.integer) or value < 1:
-        raise ArgumentError(f"{name} of at least 1, got {value!r}")
-    return int(value)
 
 
 def warn_precision(module: Module, x: Any, weight: Any) -> None:

@@ -10,8 +10,8 @@ from numpy.typing import DTypeLike
 from needle import init, ops
 from needle.autograd import Tensor
 from needle.backend.device import Device
-from needle.errors import ArgumentError, ShapeError
-from needle.nn.calls import check_array, check_size, fail, warn_precision
+from needle.errors import ArgumentError, whole_number
+from needle.nn.calls import check_shape, warn_precision
 from needle.nn.module import Module, Parameter
 from needle.ops.arguments import per_axis
 
@@ -52,9 +52,9 @@ class Conv(Module):
         groups: int = 1,
     ) -> None:
         super().__init__()
-        self.in_channels = check_size("Conv: expected in_channels", in_channels)
-        self.out_channels = check_size("Conv: expected out_channels", out_channels)
-        self.groups = check_size("Conv: expected groups", groups)
+        self.in_channels = whole_number("Conv: expected in_channels", in_channels, 1)
+        self.out_channels = whole_number("Conv: expected out_channels", out_channels, 1)
+        self.groups = whole_number("Conv: expected groups", groups, 1)
         if self.in_channels % groups or self.out_channels % groups:
             channels = f"{in_channels} and {out_channels} channels"
             raise ArgumentError(f"Conv: expected groups that divide {channels}, got {groups}")
@@ -76,13 +76,7 @@ class Conv(Module):
             self.bias = Parameter(init.rand(self.out_channels, low=-bound, high=bound, **kinds))
 
     def forward(self, x: Any) -> Tensor:
-        check_array(self, x)
-        if len(x.shape) != 4 or x.shape[1] != self.in_channels:
-            raise fail(
-                self,
-                ShapeError,
-                f"expected input (N, {self.in_channels}, H, W), got {tuple(x.shape)}",
-            )
+        check_shape(self, x, f"input (N, {self.in_channels}, H, W)")
         warn_precision(self, x, self.weight)
         x = ops.permute(x, (0, 2, 3, 1))
         options = self.stride, self.padding, self.dilation

@@ -9,7 +9,7 @@ from numpy.typing import DTypeLike
 from needle import init, ops
 from needle.autograd import Tensor
 from needle.backend.device import Device
-from needle.nn.calls import check_size
+from needle.errors import whole_number
 from needle.nn.module import Module, Parameter
 
 
@@ -34,8 +34,8 @@ class Embedding(Module):
         dtype: DTypeLike = "float32",
     ) -> None:
         super().__init__()
-        self.num_embeddings = check_size("Embedding: expected num_embeddings", num_embeddings)
-        self.embedding_dim = check_size("Embedding: expected embedding_dim", embedding_dim)
+        self.num_embeddings = whole_number("Embedding: expected num_embeddings", num_embeddings, 1)
+        self.embedding_dim = whole_number("Embedding: expected embedding_dim", embedding_dim, 1)
         shape = self.num_embeddings, self.embedding_dim
         self.weight = Parameter(init.randn(*shape, device=device, dtype=dtype))
 

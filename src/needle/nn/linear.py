@@ -10,8 +10,8 @@ from numpy.typing import DTypeLike
 from needle import init, ops
 from needle.autograd import Tensor
 from needle.backend.device import Device
-from needle.errors import ShapeError
-from needle.nn.calls import check_array, check_last_axis, check_size, fail, warn_precision
+from needle.errors import ShapeError, whole_number
+from needle.nn.calls import check_array, check_last_axes, fail, warn_precision
 from needle.nn.module import Module, Parameter
 
 
@@ -65,8 +65,8 @@ class Linear(Module):
         dtype: DTypeLike = "float32",
     ) -> None:
         super().__init__()
-        self.in_features = check_size("Linear: expected in_features", in_features)
-        self.out_features = check_size("Linear: expected out_features", out_features)
+        self.in_features = whole_number("Linear: expected in_features", in_features, 1)
+        self.out_features = whole_number("Linear: expected out_features", out_features, 1)
         kinds: dict[str, Any] = {"device": device, "dtype": dtype}
         self.weight = Parameter(init.kaiming_uniform(self.in_features, self.out_features, **kinds))
         self.bias: Parameter | None = None
@@ -75,7 +75,7 @@ class Linear(Module):
             self.bias = Parameter(ops.reshape(column, (1, self.out_features)))
 
     def forward(self, x: Any) -> Tensor:
-        check_last_axis(self, x, self.in_features)
+        check_last_axes(self, x, self.in_features)
         warn_precision(self, x, self.weight)
         y = ops.matmul(x, self.weight)
         if self.bias is None:

@@ -10,8 +10,8 @@ from numpy.typing import DTypeLike
 from needle import init, ops
 from needle.autograd import Tensor
 from needle.backend.device import Device
-from needle.errors import ShapeError
-from needle.nn.calls import check_array, check_last_axis, check_size, fail, warn_precision
+from needle.errors import ShapeError, whole_number
+from needle.nn.calls import check_last_axes, check_shape, fail, warn_precision
 from needle.nn.module import Module, Parameter
 
 
@@ -29,6 +29,8 @@ class LayerNorm(Module):
     (5, 2, 3)
     """
 
+    argument = "shape"
+
     def __init__(
         self,
         shape: int | Sequence[int],
@@ -39,21 +41,16 @@ class LayerNorm(Module):
         super().__init__()
         sizes = shape if isinstance(shape, Sequence) else (shape,)
         text = f"{type(self).__name__}: expected a size"
-        self.shape = tuple(check_size(text, n) for n in sizes or (0,))
+        self.shape = tuple(whole_number(text, n, 1) for n in sizes or (0,))
         self.eps = eps
         self.weight = Parameter(init.ones(*self.shape, device=device, dtype=dtype))
         self.bias = Parameter(init.zeros(*self.shape, device=device, dtype=dtype))
 
     def forward(self, x: Any) -> Tensor:
-        self._check(x)
+        check_last_axes(self, x, *self.shape, argument=self.argument)
         warn_precision(self, x, self.weight)
         axes = tuple(range(-len(self.shape), 0))
         return ops.normalize(x, axes, self.eps) * self.weight + self.bias
-
-    def _check(self, x: Any) -> None:
-        check_array(self, x)
-        if tuple(x.shape[-len(self.shape) :]) != self.shape:
-            raise fail(self, ShapeError, f"expected last axes {self.shape}, got {tuple(x.shape)}")
 
     def extra_repr(self) -> str:
         return " x ".join(map(str, self.shape))
@@ -70,6 +67,8 @@ class LayerNorm1d(LayerNorm):
     needle.Tensor([[-1.  1.]])
     """
 
+    argument = "dim"
+
     def __init__(
         self,
         dim: int,
@@ -79,9 +78,6 @@ class LayerNorm1d(LayerNorm):
     ) -> None:
         super().__init__(dim, eps, device, dtype)
         (self.dim,) = self.shape
-
-    def _check(self, x: Any) -> None:
-        check_last_axis(self, x, self.dim, "dim")
 
 
 class BatchNorm1d(Module):
@@ -118,7 +114,7 @@ class BatchNorm1d(Module):
         dtype: DTypeLike = "float32",
     ) -> None:
         super().__init__()
-        self.dim = check_size(f"{type(self).__name__}: expected dim", dim)
+        self.dim = whole_number(f"{type(self).__name__}: expected dim", dim, 1)
         self.eps = eps
         self.momentum = momentum
         self.weight = Parameter(init.ones(self.dim, device=device, dtype=dtype))
@@ -150,15 +146,8 @@ class BatchNorm1d(Module):
         return t
 
     def _check(self, x: Any) -> None:
-        check_array(self, x)
-        axes = len(self.reduced) + 1
-        if len(x.shape) != axes or x.shape[1] != self.dim:
-            raise fail(
-                self,
-                ShapeError,
-                f"expected input {self.layout.format(self.dim)}, got {tuple(x.shape)}; "
-                "pass dim of axis 1 or reshape",
-            )
+        hint = "; pass dim of axis 1 or reshape"
+        check_shape(self, x, f"input {self.layout.format(self.dim)}", hint)
         if self.training and x.size == 0:
             raise fail(self, ShapeError, f"expected at least one row in training, got {x.shape}")
         warn_precision(self, x, self.weight)

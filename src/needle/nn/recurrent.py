@@ -10,8 +10,8 @@ from numpy.typing import DTypeLike
 from needle import init, ops
 from needle.autograd import Tensor
 from needle.backend.device import Device
-from needle.errors import ArgumentError, ShapeError
-from needle.nn.calls import check_array, check_last_axis, check_size, fail, warn_precision
+from needle.errors import ArgumentError, ShapeError, whole_number
+from needle.nn.calls import check_array, check_shape, fail, warn_precision
 from needle.nn.module import Module, Parameter
 
 
@@ -30,8 +30,8 @@ class _Cell(Module):
     ) -> None:
         super().__init__()
         name = type(self).__name__
-        self.input_size = check_size(f"{name}: expected input_size", input_size)
-        self.hidden_size = check_size(f"{name}: expected hidden_size", hidden_size)
+        self.input_size = whole_number(f"{name}: expected input_size", input_size, 1)
+        self.hidden_size = whole_number(f"{name}: expected hidden_size", hidden_size, 1)
         bound = self.hidden_size**-0.5
         columns = self.gates * self.hidden_size
 
@@ -44,14 +44,8 @@ class _Cell(Module):
         self.bias_hh = draw(columns) if bias else None
 
     def _preactivation(self, x: Any, h: Any) -> Tensor:
-        check_last_axis(self, x, self.input_size)
-        if len(x.shape) != 2 or tuple(h.shape) != (x.shape[0], self.hidden_size):
-            raise fail(
-                self,
-                ShapeError,
-                f"expected x (batch, {self.input_size}) and a state (batch, {self.hidden_size}), "
-                f"got {tuple(x.shape)} and {tuple(h.shape)}",
-            )
+        check_shape(self, x, f"x (batch, {self.input_size})")
+        check_shape(self, h, f"a state for x ({x.shape[0]}, {self.hidden_size})")
         warn_precision(self, x, self.W_ih)
         a = x @ self.W_ih + h @ self.W_hh
         return a if self.bias_ih is None else a + self.bias_ih + self.bias_hh
@@ -136,15 +130,12 @@ class _Layers(Module):
 
     def _sizes(self, input_size: int, hidden_size: int, num_layers: int) -> list[int]:
         """Return the input sizes of the layers."""
-        layers = check_size(f"{type(self).__name__}: expected num_layers", num_layers)
+        layers = whole_number(f"{type(self).__name__}: expected num_layers", num_layers, 1)
         return [input_size, *[hidden_size] * (layers - 1)]
 
     def _states(self, state: Any, count: int) -> Sequence[Any]:
         """Take one Tensor (num_layers, batch, hidden_size) apart."""
-        check_array(self, state)
-        if len(state.shape) != 3 or state.shape[0] != count:
-            text = f"expected a state ({count}, batch, hidden_size), got {tuple(state.shape)}"
-            raise fail(self, ShapeError, text)
+        check_shape(self, state, f"a state ({count}, batch, hidden_size)")
         return ops.split(state, axis=0).tuple()
 
     def _run(self, cells: Sequence[_Cell], X: Any, states: Any) -> tuple[Tensor, list[Any]]:

@@ -17,7 +17,7 @@ from needle.ops.arguments import (
     reduced_axes,
     resolve_axes,
     shape_of,
-)
+)  # fmt: skip
 
 
 class Reshape(TensorOp):

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from needle.errors import ArgumentError, DtypeError
-from needle.nn.calls import check_size, check_state
+from needle.errors import ArgumentError, DtypeError, whole_number
+from needle.nn.calls import check_state
 from needle.optim.optimizer import Optimizer
 
 
@@ -76,7 +76,7 @@ class StepLR(LRScheduler):
     def __init__(
         self, optimizer: Optimizer, step_size: int, gamma: float = 0.1, last_epoch: int = -1
     ) -> None:
-        self.step_size = check_size("StepLR: expected step_size", step_size)
+        self.step_size = whole_number("StepLR: expected step_size", step_size, 1)
         self.gamma = gamma
         super().__init__(optimizer, last_epoch)
 
@@ -110,7 +110,7 @@ class LinearLR(LRScheduler):
             )
         self.start_factor = start_factor
         self.end_factor = end_factor
-        self.total_iters = check_size("LinearLR: expected total_iters", total_iters)
+        self.total_iters = whole_number("LinearLR: expected total_iters", total_iters, 1)
         super().__init__(optimizer, last_epoch)
 
     def lr_at(self, i: int) -> float:
@@ -136,7 +136,7 @@ class CosineAnnealingLR(LRScheduler):
     def __init__(
         self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0, last_epoch: int = -1
     ) -> None:
-        self.T_max = check_size("CosineAnnealingLR: expected T_max", T_max)
+        self.T_max = whole_number("CosineAnnealingLR: expected T_max", T_max, 1)
         self.eta_min = eta_min
         super().__init__(optimizer, last_epoch)
 
@@ -189,7 +189,7 @@ class OneCycleLR(LRScheduler):
             )
         if not 0 <= pct_start <= 1:
             raise ArgumentError(f"OneCycleLR: expected pct_start from 0 to 1, got {pct_start}")
-        self.total_steps = check_size("OneCycleLR: expected total_steps", total_steps)
+        self.total_steps = whole_number("OneCycleLR: expected total_steps", total_steps, 1)
         self.max_lr, self.pct_start = max_lr, pct_start
         self.initial_lr = max_lr / div_factor
         self.min_lr = self.initial_lr / final_div_factor
