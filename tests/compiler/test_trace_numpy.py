@@ -461,6 +461,8 @@ def test_what_is_not_traced_is_an_error_that_says_so(function, text):
     "function",
     [
         lambda a: a + np.zeros(3),
+        lambda a: a + None,
+        lambda a: "text" * a,
         lambda a: a @ a,
         lambda a: a[5],
         lambda a: a.reshape(5, 5),

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 import numpy as np
+from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from needle.compiler import trace_record as t
 from needle.compiler.graph import Node
@@ -42,7 +43,7 @@ class Traced:
         return function(*args, **kwargs) if function else not_traced(f"np.{name}")
 
 
-class TracedArray(Traced):
+class TracedArray(Traced, NDArrayOperatorsMixin):
     """An array whose values are known only when the program runs; its shape and dtype are known."""
 
     __slots__ = (
@@ -221,42 +222,6 @@ class WeakArray(TracedArray):
 def is_foreign(x: Any) -> bool:
     """Whether the other operand of an operator has its own rules: a Tensor."""
     return hasattr(x, "realize_cached_data")
-
-
-def _operator(ufunc: np.ufunc, reflected: bool = False) -> Callable[..., Any]:
-    def method(self: TracedArray, *other: Any) -> Any:
-        if any(x is None or isinstance(x, str) or is_foreign(x) for x in other):
-            return NotImplemented
-        inputs = (*other, self) if reflected else (self, *other)
-        return self._recorder.functions["ufunc"](ufunc, "__call__", inputs, {})
-
-    return method
-
-
-def _in_place(ufunc: np.ufunc) -> Callable[..., Any]:
-    def method(self: TracedArray, other: Any) -> Any:
-        return NotImplemented if is_foreign(other) else ufunc(self, other, out=self)
-
-    return method
-
-
-_OPERATORS = {
-    "add": np.add, "sub": np.subtract, "mul": np.multiply, "truediv": np.divide,
-    "floordiv": np.floor_divide, "mod": np.remainder, "pow": np.power, "matmul": np.matmul,
-    "and": np.bitwise_and, "or": np.bitwise_or, "xor": np.bitwise_xor,
-    "lshift": np.left_shift, "rshift": np.right_shift,
-}  # fmt: skip
-_PLAIN = {
-    "divmod": np.divmod, "lt": np.less, "le": np.less_equal, "gt": np.greater,
-    "ge": np.greater_equal, "eq": np.equal, "ne": np.not_equal, "neg": np.negative,
-    "pos": np.positive, "abs": np.absolute, "invert": np.invert,
-}  # fmt: skip
-for _name, _ufunc in {**_OPERATORS, **_PLAIN}.items():
-    setattr(TracedArray, f"__{_name}__", _operator(_ufunc))
-for _name, _ufunc in {**_OPERATORS, "divmod": np.divmod}.items():
-    setattr(TracedArray, f"__r{_name}__", _operator(_ufunc, reflected=True))
-for _name, _ufunc in _OPERATORS.items():
-    setattr(TracedArray, f"__i{_name}__", _in_place(_ufunc))
 
 
 class Namespace:

@@ -80,7 +80,7 @@ REDUCTIONS = {
 
 def call(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Record what `ufunc.method(*inputs, **kwargs)` computes."""
-    if any(is_foreign(x) for x in inputs):
+    if any(x is None or isinstance(x, str) or is_foreign(x) for x in inputs):
         return NotImplemented
     out, name = kwargs.pop("out", None), ufunc.__name__
     if method == "__call__":

@@ -7,6 +7,7 @@ that is used afterwards raises and names the line it came from.
 
 from __future__ import annotations
 
+import functools
 import linecache
 import sys
 import threading
@@ -25,7 +26,7 @@ from needle.compiler.primitives import Iota, Primitive
 from needle.compiler.primitives_base import DTYPES
 from needle.errors import TraceError
 
-_ROOT = str(Path(__file__).resolve().parents[1])
+_ROOT, _NUMPY = str(Path(__file__).resolve().parents[1]), str(Path(np.__file__).parent)
 
 
 class _Current(threading.local):
@@ -132,7 +133,7 @@ class Recorder:
             code = frame.f_code
             if not op and code.co_name == "compute":
                 op = getattr(frame.f_locals.get("self"), "name", "")
-            if not is_needles(code):
+            if not _library(code.co_filename):
                 break
             last, frame = frame, frame.f_back
         frame = frame or last
@@ -156,16 +157,16 @@ class NumberOrigin:
     position: int
 
 
-_known: dict[str, bool] = {}  # by file, as the hash of a string is kept
+@functools.cache
+def _library(file: str) -> str:
+    """Whose code a file holds: "needle" (or none: generated), "numpy", or "" for the user's."""
+    own = file.startswith((_ROOT, "<frozen", "<__array_function__"))
+    return "needle" if own else "numpy" if file.startswith(_NUMPY) else ""
 
 
 def is_needles(code: CodeType) -> bool:
     """Whether code is needle's own, or generated without a file."""
-    name = code.co_filename
-    known = _known.get(name)
-    if known is None:
-        known = _known[name] = name.startswith((_ROOT, "<frozen", "<__array_function__"))
-    return known
+    return _library(code.co_filename) == "needle"
 
 
 INSTEAD = {
