@@ -54,12 +54,11 @@ def elementwise(
     kernels: dict[int, Callable[..., None]] = {}
 
     def write(b: Builder, count: int, *pointers: object) -> None:
-        def body(i, mask):
+        for loop in b.sweep(count, width):
+            i, mask = loop.index, loop.mask
             xs = [b.load(p, i, dtype, width, mask, fill=1) for p in pointers[:-1]]
             known = fn in mathfn.FUNCTIONS and dtype.startswith("float")
             b.store(mathfn.call(b, fn, *xs) if known else apply(b, fn, *xs), pointers[-1], i, mask)
-
-        b.sweep(count, width, body)
 
     def call(*arrays: np.ndarray) -> np.ndarray:
         count = arrays[0].size

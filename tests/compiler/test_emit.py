@@ -102,8 +102,9 @@ def test_casts_are_numpys(source, target):
             x = x.astype(source)
 
         def write(b, p, q, count=x.size, to=to):
-            b.sweep(count, 8, lambda i, mask: b.store(
-                cast(b, b.load(p, i, source, 8, mask), to), q, i, mask))  # fmt: skip
+            for loop in b.sweep(count, 8):
+                value = b.load(p, loop.index, source, 8, loop.mask)
+                b.store(cast(b, value, to), q, loop.index, loop.mask)
 
         out = np.zeros(x.size, to)
         compiled(2, write, target)(x, out)
@@ -119,7 +120,9 @@ def test_loads_and_stores_of_every_tail_touch_only_their_elements(dtype, target)
     for count in range(1, 2 * width + 1):
 
         def write(b, p, q, count=count):
-            b.sweep(count, width, lambda i, m: b.store(b.load(p, i, dtype, width, m), q, i, m))
+            for loop in b.sweep(count, width):
+                value = b.load(p, loop.index, dtype, width, loop.mask)
+                b.store(value, q, loop.index, loop.mask)
 
         x, out = guarded(np.ones(count, dtype)), np.zeros(count + width, dtype)
         compiled(2, write, target)(x, out)
@@ -155,9 +158,9 @@ def test_sums_have_one_order_whatever_the_target():
     x = np.random.default_rng(6).normal(size=COUNT).astype(np.float32)
 
     def write(b, p, q):
-        zero = b.zeros("float32", 8)
-        (total,) = b.sweep(COUNT, 8, lambda i, m, s: (s + b.load(p, i, "float32", 8, m),), [zero])
-        b.store(b.reduce(operator.add, total), q, 0)
+        for loop in b.sweep(COUNT, 8, [b.zeros("float32", 8)]):
+            loop.next(loop.carried[0] + b.load(p, loop.index, "float32", 8, loop.mask))
+        b.store(b.reduce(operator.add, loop.results[0]), q, 0)
 
     lanes = np.zeros(8, np.float32)
     for start in range(0, COUNT, 8):
@@ -208,14 +211,15 @@ def test_loops_carry_values_and_run_as_often_as_python_says():
             assert out[0] == expected, (start, stop, step)
 
 
-def test_branches_join_their_results():
+def test_code_that_runs_under_a_condition():
     def write(b, x, q):
         value = b.load(x, 0, "int64")
         negative = b.compare("lt", value, 0)
-        both = b.branch(negative, lambda: [-value], lambda: [value * 2])
-        one = b.branch(negative, lambda: [value + 1], default=[value])
-        b.store(both[0], q, 0)
-        b.store(one[0], q, 1)
+        for holds in b.either(negative):
+            b.store(-value if holds else value * 2, q, 0)
+        with b.when(negative, [value]) as case:
+            case.next(value + 1)
+        b.store(case.results[0], q, 1)
 
     for value in (-4, 6):
         out = np.zeros(2, np.int64)
@@ -268,11 +272,9 @@ def test_inner_loops_use_whole_vectors_on_every_target(fn, name):
     x, y, z = b.arguments
     arity = 2 if fn in ("add", "max", "pow") else 1
 
-    def body(i, mask):
-        operands = [b.load(p, i, "float32", width, mask) for p in (x, y)[:arity]]
-        b.store(apply(b, fn, *operands), z, i, mask)
-
-    b.sweep(1003, width, body)
+    for loop in b.sweep(1003, width):
+        operands = [b.load(p, loop.index, "float32", width, loop.mask) for p in (x, y)[:arity]]
+        b.store(apply(b, fn, *operands), z, loop.index, loop.mask)
     b.ret()
     text = assembly(module.text(), target)
     loops = inner_loops(text)

@@ -11,7 +11,9 @@ A function that doubles n floats, in vectors of the target's width:
 >>> module = Module(named("haswell"))
 >>> b = module.function("double", [("x", "ptr"), ("y", "ptr")], linkage="")
 >>> x, y = b.arguments
->>> _ = b.sweep(100, 8, lambda i, mask: b.store(b.load(x, i, "float32", 8, mask) * 2, y, i, mask))
+>>> for loop in b.sweep(100, 8):
+...     doubled = b.load(x, loop.index, "float32", 8, loop.mask) * 2
+...     b.store(doubled, y, loop.index, loop.mask)
 >>> b.ret()
 >>> print(module.text().count("masked.load.v8f32"))
 2
@@ -78,13 +80,15 @@ class Module:
 class Loop:
     """A loop being written: ``index``, ``carried`` values, ``next(...)``, then ``results``.
 
-    It ends early where a ``condition`` does not hold at the end of a turn.
+    It ends early where a ``condition`` does not hold at the end of a turn. A ``mask`` says how many
+    elements there are from the index on, where that is not a whole vector.
     """
 
     index: Value
     carried: tuple[Value, ...]
     results: tuple[Value, ...]
     condition: Value | None = None
+    mask: int | None = None
 
     def next(self, *values: Value) -> None:
         """Say what the carried values become; called once, at the end of the body."""
@@ -196,77 +200,61 @@ class Builder(Memory):
             pairs = zip(carry, loop.results, strict=True)
             loop.results = tuple(self._phi((x, before), (y, latch)) for x, y in pairs)
 
-    def branch(
-        self,
-        condition: Value,
-        then: Callable[[], Sequence[Value] | None],
-        otherwise: Callable[[], Sequence[Value] | None] | None = None,
-        default: Sequence[Value] = (),
-    ) -> tuple[Value, ...]:
-        """Run one of two pieces of code; their results, joined.
-
-        Without ``otherwise`` the results are ``default`` where the condition does not hold.
-        """
-        first, second, done = (self._label(stem) for stem in ("then", "else", "join"))
-        before = self._block
-        target = done if otherwise is None else second
-        self._lines.append(f"  br {condition.typed}, label %{first}, label %{target}")
-        self._open(first)
-        values, latch = tuple(then() or ()), self._block
+    @contextmanager
+    def when(self, condition: Value, default: Sequence[Value] = ()) -> Iterator[Loop]:
+        """Code that runs once or never; the results are ``default`` where the condition fails."""
+        then, done, before = self._label("then"), self._label("join"), self._block
+        self._lines.append(f"  br {condition.typed}, label %{then}, label %{done}")
+        self._open(then)
+        yield (case := Loop(self.index(0), tuple(default), tuple(default)))
+        latch = self._block
         self._lines.append(f"  br label %{done}")
-        others, origin = tuple(default), before
-        if otherwise is not None:
-            self._open(second)
-            others, origin = tuple(otherwise() or ()), self._block
+        self._open(done)
+        pairs = zip(case.results, default, strict=True)
+        case.results = tuple(self._phi((x, latch), (y, before)) for x, y in pairs)
+
+    def either(self, condition: Value) -> Iterator[bool]:
+        """True and False, each yielded where the code of that case is to be written."""
+        then, otherwise, done = (self._label(stem) for stem in ("then", "else", "join"))
+        self._lines.append(f"  br {condition.typed}, label %{then}, label %{otherwise}")
+        for label in (then, otherwise):
+            self._open(label)
+            yield label == then
             self._lines.append(f"  br label %{done}")
         self._open(done)
-        pairs = zip(values, others, strict=True)
-        return tuple(self._phi((x, latch), (y, origin)) for x, y in pairs)
 
-    def sweep(
-        self,
-        count: int,
-        width: int,
-        body: Callable[..., Sequence[Value] | None],
-        carry: Sequence[Value] = (),
-    ) -> tuple[Value, ...]:
-        """``body(index, mask, *carried)`` over ``count`` elements, ``width`` at a time.
+    def sweep(self, count: int, width: int, carry: Sequence[Value] = ()) -> Iterator[Loop]:
+        """``count`` elements, ``width`` at a time: a loop over whole vectors, then the last one.
 
-        The mask is None in whole vectors and the number of lanes left in the last one. The body
-        returns the carried values of the next turn.
+        ``mask`` is None in whole vectors and the number of lanes left in the last one. The results
+        of the loop yielded last are those of all.
         """
-        whole = count - count % width
-        carried = tuple(carry)
+        whole, carried = count - count % width, tuple(carry)
         if whole:
             with self.loop(0, whole, width, carried) as loop:
-                loop.next(*(body(loop.index, None, *loop.carried) or ()))
+                yield loop
             carried = loop.results
         if count > whole:
-            carried = tuple(body(self.const(whole, "int64"), count - whole, *carried) or ())
-        return carried
+            yield Loop(self.index(whole), carried, carried, mask=count - whole)
 
     def fill(self, value: Value, pointer: Value, start: Value | int, count: int) -> None:
         """Store a vector over ``count`` elements from ``start`` on."""
+        for loop in self.sweep(count, value.width):
+            self.store(value, pointer, self.index(start) + loop.index, loop.mask)
 
-        def body(index: Value, mask: int | None) -> None:
-            self.store(value, pointer, self.index(start) + index, mask)
+    def piece(self, number: Value, count: int, width: int) -> Iterator[tuple[Value, int | None]]:
+        """Start and mask of one of the pieces, ``width`` long, of ``count`` elements.
 
-        self.sweep(count, value.width, body)
-
-    def piece(
-        self, number: Value, count: int, width: int, body: Callable[[Value, int | None], None]
-    ) -> None:
-        """``body(start, mask)`` for one of the pieces, ``width`` long, of ``count`` elements.
-
-        The mask is None in whole pieces and the number of elements left in the last one.
+        The mask is None in whole pieces and the number of elements left in the last one: both are
+        yielded where there are both.
         """
         whole, left = divmod(count, width)
         start = number * width
         if not left or not whole:
-            body(start, left or None)
+            yield start, left or None
             return
-        inside = self.compare("lt", number, whole)
-        self.branch(inside, lambda: body(start, None), lambda: body(start, left))
+        for inside in self.either(number < whole):
+            yield start, None if inside else left
 
     def _phi(self, *sources: tuple[Value, str]) -> Value:
         x = sources[0][0]

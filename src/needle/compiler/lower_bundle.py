@@ -84,11 +84,9 @@ def _call(b: Builder, name: str, count: int, rows: Sequence[_Row], status: Seque
         first, blocks, base, length = (b.load(data, loop.index * 4 + k, "int64") for k in range(4))
         low, high = b.maximum(begin - first, 0), b.minimum(end - first, blocks)
 
-        def call() -> None:
+        with b.when(low < high):
             pointers = [b.load(table, base + k, "ptr") for k in range(count)]
             b.call(name, [*pointers, *status, low, high, scratch, length])
-
-        b.branch(low < high, call)
 
 
 def piece_of(work: Work, pointers: int) -> Piece:
@@ -125,7 +123,8 @@ class FlatWork(NestWork):
         with b.loop(task.begin * UNIT, whole, width) as loop:
             writer.item(place.at(0, loop.index, None))
         tail = place.at(0, whole, b.mask(stop - whole, width))
-        b.branch(whole < stop, lambda: writer.item(tail))
+        with b.when(whole < stop):
+            writer.item(tail)
 
 
 @dataclass(frozen=True)
@@ -162,12 +161,10 @@ class Tailed(Work):
             before = b.emit(f"atomicrmw add {counter.typed}, {done.typed} acq_rel", "int64")
             last = last & b.compare("eq", before + done, self.cost.blocks)
 
-        def finish() -> None:
+        with b.when(last):
             if self.counted:
                 b.store(b.const(0, "int64"), counter, 0)
             for work, slots in self.tails:
                 pointers = tuple(task.pointers[slot] for slot in slots)
                 begin, end = b.const(0, "int64"), b.const(work.cost.blocks, "int64")
                 work.write(task._replace(pointers=pointers, begin=begin, end=end))
-
-        b.branch(last, finish)

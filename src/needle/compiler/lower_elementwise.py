@@ -47,6 +47,15 @@ class Place:
         values, saved = dict(self.values), set(self.saved)
         return replace(self, variables=variables, mask=mask, values=values, saved=saved)
 
+    def along(self, axes: Sequence[tuple[int, int]], number: Value) -> Place:
+        """The place at a number that is counted along axes of these sizes, the last one fastest."""
+        place = self
+        for axis, size in axes[:0:-1]:
+            before = number / size
+            place = place.at(axis, number - before * size, self.mask)
+            number = before
+        return place.at(axes[0][0], number, self.mask) if axes else place
+
     # -- index functions --------------------------------------------------------------------------
 
     def step(self, affine: Affine) -> int:
@@ -201,13 +210,11 @@ def checked(task: Task, index: Value, where: tuple[int, int], active: Value | No
     bad = b.bitcast(index, "uint64") >= size
     counted = bad if active is None else bad & active
 
-    def report() -> None:
+    with b.when(b.any(counted)):
         assert task.status is not None
         # Some bad index, not the first: adding a select and a reduction is cheaper than a loop.
         wrong = b.select(counted, index, 0) if index.width > 1 else index
         b.store(b.const(site + 1, "int64"), task.status, 0)
         one = b.reduce(lambda x, y: b.select(b.compare("ne", x, 0), x, y), wrong)
         b.store(one, task.status, 1)
-
-    b.branch(b.any(counted), report)
     return b.select(bad, 0, index)

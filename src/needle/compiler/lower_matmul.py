@@ -65,13 +65,10 @@ class EpilogueWork:
         product = [k for k in every if self.nest.instructions[k].op == "product"]
         top = writer.top()
 
+        rows = list(enumerate(self.nest.space[:last]))
+
         def at(row: Value, column: Value, mask: Mask) -> Place:
-            place = top.at(last, column, mask)
-            for axis in range(last - 1, 0, -1):
-                before = row / self.nest.space[axis]
-                place = place.at(axis, row - before * self.nest.space[axis], mask)
-                row = before
-            return place.at(0, row, mask)
+            return top.at(last, column, mask).along(rows, row)
 
         loads = ((i, i.affine) for i in self.nest.loads)
         by_row = [i for i, at in loads if any(at.coefs[:last]) and not at.dynamic]

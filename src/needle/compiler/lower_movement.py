@@ -38,12 +38,10 @@ class _Columns(Work):
 
         with b.loop(task.begin, task.end) as loop:
             outer = loop.index / self.chunks
-
-            def block(start: Value, left: int | None) -> None:
-                count = left or COLUMNS
-                b.sweep(count, self.width, lambda i, m: self.column(task, outer, start + i, m))
-
-            b.piece(loop.index - outer * self.chunks, self.columns, COLUMNS, block)
+            number = loop.index - outer * self.chunks
+            for start, left in b.piece(number, self.columns, COLUMNS):
+                for part in b.sweep(left or COLUMNS, self.width):
+                    self.column(task, outer, start + part.index, part.mask)
 
     def column(self, task: Task, outer: Value, first: Value, mask: int | None) -> None:
         """Write what is done to one vector of columns of a matrix."""

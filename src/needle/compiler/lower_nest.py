@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from needle.compiler import lower_reduce
 from needle.compiler.emit_values import Value
 from needle.compiler.lower_elementwise import Place, write
-from needle.compiler.lower_phases import Phases
+from needle.compiler.lower_phases import Phase, Phases
 from needle.compiler.lower_reduce import State
 from needle.compiler.lower_layout import Layout, layout
 from needle.compiler.lower_instruction import Nest, Store
@@ -104,28 +104,19 @@ class NestWriter(Phases):
 
     def _position(self, place: Place, item: Value) -> None:
         """All phases of one outer position."""
-        b, plan = self.b, self.plan
-        outer = [axis for axis, swept in enumerate(plan.swept) if not swept]
-        sizes = list(self.nest.space)
+        plan, sizes = self.plan, list(self.nest.space)
         if plan.vector is not None:
             sizes[plan.vector] = -(-sizes[plan.vector] // plan.width)
-        for axis in reversed(outer):
-            if axis == outer[0]:
-                place = place.at(axis, item, None)
-            else:
-                rest = item / sizes[axis]
-                place = place.at(axis, item - rest * sizes[axis], None)
-                item = rest
+        outer = [axis for axis, swept in enumerate(plan.swept) if not swept]
+        place = place.along([(axis, sizes[axis]) for axis in outer], item)
         if plan.vector not in outer:
             self.item(place)
             return
         assert plan.vector is not None
         axis, chunk = plan.vector, place.variables[plan.vector]
 
-        def write(start: Value, mask: int | None) -> None:
+        for start, mask in self.b.piece(chunk, self.nest.space[axis], plan.width):
             self.item(place.at(axis, start, mask))
-
-        b.piece(chunk, self.nest.space[axis], plan.width, write)
 
     def item(self, place: Place) -> None:
         """The sweeps of one item in order, then what is stored once an item."""
@@ -145,7 +136,7 @@ class NestWriter(Phases):
             for i in (self.nest.instructions[r] for r in reductions)
         ]
         first = [v for state in states for v in state] * self.plan.turns
-        flat = self._loops(place, 0, needed, reductions, stores, first)
+        flat = self._loops(place, 0, needed, (reductions, stores), first)
         for k, r in enumerate(reductions):
             instruction = self.nest.instructions[r]
             across = self.plan.width > 1 and not self.vectors[r]
@@ -154,35 +145,38 @@ class NestWriter(Phases):
         place.saved |= self.saved.keys() & set(needed)
 
     def _loops(
-        self,
-        place: Place,
-        level: int,
-        needed: list[int],
-        reductions: list[int],
-        stores: list[Store],
-        carried: Sequence[Value],
-    ) -> tuple[Value, ...]:
+        self, place: Place, level: int, needed: list[int], phase: Phase, carried: Sequence[Value]
+    ) -> Sequence[Value]:
         axis, last = self.sweeps[level], level == len(self.sweeps) - 1
         vector = axis == self.plan.vector
         turns = self.plan.turns if last else 1
-
-        def body(index: Value, mask: int | None, *values: Value) -> tuple[Value, ...]:
-            groups = self._grouped(reductions, values)
-            for turn in range(turns if mask is None or vector else mask):
-                inside = place.at(axis, index + turn, mask if vector else place.mask)
+        for loop in self.b.sweep(
+            self.nest.space[axis], self.plan.width if vector else turns, carried
+        ):
+            values: Sequence[Value] = loop.carried
+            for turn in range(turns if loop.mask is None or vector else loop.mask):
+                inside = place.at(axis, loop.index + turn, loop.mask if vector else place.mask)
                 self.emit(inside, needed, 2 + level)
-                if not last:
-                    return self._loops(inside, level + 1, needed, reductions, stores, values)
-                for store in stores:
-                    inside.store(store)
-                groups[turn] = [
-                    lower_reduce.step(inside, self.nest.instructions[r], state)
-                    for r, state in zip(reductions, groups[turn], strict=True)
-                ]
-            return tuple(v for group in groups for state in group for v in state)
+                if last:
+                    values = self._turn(inside, phase, values, turn)
+                else:
+                    values = self._loops(inside, level + 1, needed, phase, values)
+            loop.next(*values)
+        return loop.results
 
-        width = self.plan.width if vector else turns
-        return self.b.sweep(self.nest.space[axis], width, body, carried)
+    def _turn(
+        self, place: Place, phase: Phase, carried: Sequence[Value], turn: int
+    ) -> Sequence[Value]:
+        """What is stored and reduced at one place; the states after it."""
+        reductions, stores = phase
+        for store in stores:
+            place.store(store)
+        groups = self._grouped(reductions, carried)
+        groups[turn] = [
+            lower_reduce.step(place, self.nest.instructions[r], state)
+            for r, state in zip(reductions, groups[turn], strict=True)
+        ]
+        return [v for group in groups for state in group for v in state]
 
     def _grouped(self, reductions: list[int], carried: Sequence[Value]) -> list[list[State]]:
         """Flat values as the states of all reductions, once for each turn."""

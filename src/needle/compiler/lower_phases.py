@@ -21,6 +21,10 @@ MOST_SCRATCH = 256 << 10
 REDUCTIONS = ("reduce", "arg")
 
 
+Phase = tuple[list[int], list[Store]]
+"""Reductions and stores of one sweep."""
+
+
 class Saved(NamedTuple):
     """Where in scratch a value lies: bytes from its start, elements for each step of an axis."""
 
@@ -64,8 +68,8 @@ class Phases:
     def _depth_of(self, axis: int) -> int:
         return 2 + self.sweeps.index(axis) if axis in self.sweeps else 1
 
-    def _phases(self) -> list[tuple[list[int], list[Store]]]:
-        found: dict[int, tuple[list[int], list[Store]]] = {}
+    def _phases(self) -> list[Phase]:
+        found: dict[int, Phase] = {}
         for number, i in enumerate(self.nest.instructions):
             if i.op in REDUCTIONS:
                 found.setdefault(self._ready[number] - 1, ([], []))[0].append(number)

@@ -91,15 +91,7 @@ def _rounds(b: Builder, key: Value, stream: Value, block: Value) -> tuple[Value,
     """The four words of blocks, each uint32."""
     low, width = 0xFFFFFFFF, block.width
     counter = b.bitcast(block, "uint64")
-    c0, c1 = counter & low, counter >> 32
-    c2, c3 = b.splat(stream, width), b.zeros("uint64", width)
-    k0, k1 = key & low, key >> 32
-    with b.loop(0, philox.ROUNDS, 1, (c0, c1, c2, c3, k0, k1)) as loop:
-        c0, c1, c2, c3, k0, k1 = loop.carried
-        first, second = c0 * philox.MULTIPLIERS[0], c2 * philox.MULTIPLIERS[1]
-        x0 = (second >> 32) ^ c1 ^ b.splat(k0, width)
-        x2 = (first >> 32) ^ c3 ^ b.splat(k1, width)
-        x1, x3 = second & low, first & low
-        y0, y1 = ((k + step) & low for k, step in zip((k0, k1), philox.KEY_STEPS, strict=True))
-        loop.next(x0, x1, x2, x3, y0, y1)
+    words = counter & low, counter >> 32, b.splat(stream, width), b.zeros("uint64", width)
+    with b.loop(0, philox.ROUNDS, 1, (*words, key & low, key >> 32)) as loop:
+        loop.next(*philox.turn(*loop.carried))
     return tuple(emit_numpy.cast(b, c, "uint32") for c in loop.results[:4])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
 
 import numpy as np
 
@@ -48,14 +47,12 @@ def _circular(b: Builder, x: Value, fn: str) -> Value:
         r = b.intrinsic("fma", n, -part, r)  # exact: n pi / 2 cancels
     result = _of_quarter(b, r, quarter, fn)
     far = abs(x) >= _NEAR[x.dtype]
-
-    def rare() -> Sequence[Value]:
+    with b.when(b.any(far), [result]) as rare:
         options = {"attributes": "noinline cold", "contract": False}
         write = functools.partial(_large, fn=fn)
         large = b.shared(f"{fn}.large", [x], x.dtype, x.width, write, **options)
-        return (b.select(far, large, result),)
-
-    return b.branch(b.any(far), rare, default=(result,))[0]
+        rare.next(b.select(far, large, result))
+    return rare.results[0]
 
 
 def _of_quarter(b: Builder, r: Value, quarter: Value, fn: str) -> Value:

@@ -120,8 +120,8 @@ class MatMulNest(TileNest):
         if plan.k_blocks == 1:
             self.finish(rows, line, panel, sums, stage)
         else:
-            finished = k0 + terms >= plan.k
-            b.branch(finished, lambda: self.finish(rows, line, panel, sums, stage))
+            with b.when(k0 + terms >= plan.k):
+                self.finish(rows, line, panel, sums, stage)
 
     def _columns(self, panel: Panel, k0: Value) -> tuple[Value, int]:
         """Where the columns of a panel lie, and elements from one term's to the next's."""

@@ -279,35 +279,23 @@ def _phases(plan: WindowPlan) -> Iterator[Phase]:
     """The products of a plan, without their tiles."""
     (image, row, pixel), g = plan.strides, plan.geometry
     across = g.out.width
-    if g.spread == (1, 1):
-        windows = merged(
-            Axis(plan.images, image, plan.rows * across),
-            Axis(plan.rows, row * g.stride.height, across),
-            Axis(across, pixel * g.stride.width, 1),
-        )
-        terms = merged(
-            Axis(g.size.height, row * g.dilation.height, g.size.width * g.channels),
-            Axis(g.size.width, pixel * g.dilation.width, g.channels),
-            Axis(plan.chunk, 1, 1),
-        )
-        yield Phase(0, 0, 0, *((terms, windows) if plan.transposed else (windows, terms)))
-        return
     axes = [steps_of(*along) for along in zip(g.out, g.size, g.low, g.spread, strict=True)]
     for (a, high), (b, wide) in itertools.product(*map(enumerate, axes)):
         left = (high.shift + plan.before.height) * row + (wide.shift + plan.before.width) * pixel
         right = (high.first * g.size.width + wide.first) * g.channels
-        count = min(plan.rows, high.windows)
         windows = merged(
             Axis(plan.images, image, g.out.height * across),
-            Axis(count, row, g.spread.height * across),
-            Axis(wide.windows, pixel, g.spread.width),
+            Axis(min(plan.rows, high.windows), row * g.stride.height, g.spread.height * across),
+            Axis(wide.windows, pixel * g.stride.width, g.spread.width),
         )
+        lines = row * g.dilation.height, g.spread.height * g.size.width * g.channels
         terms = merged(
-            Axis(high.pixels, row, g.spread.height * g.size.width * g.channels),
-            Axis(wide.pixels, pixel, g.spread.width * g.channels),
-            Axis(g.channels, 1, 1),
+            Axis(high.pixels, *lines),
+            Axis(wide.pixels, pixel * g.dilation.width, g.spread.width * g.channels),
+            Axis(plan.chunk, 1, 1),
         )
-        yield Phase(left, right, a * across + b, windows, terms)
+        both = (terms, windows) if plan.transposed else (windows, terms)
+        yield Phase(left, right, a * across + b, *both)
 
 
 def _tiled(target: Target, plan: WindowPlan, phase: Phase, wide: int = 0) -> Phase:

@@ -14,32 +14,36 @@ J. Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
 MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 KEY_STEPS = (0x9E3779B9, 0xBB67AE85)
 ROUNDS = 10
-_LOW = np.uint64(0xFFFFFFFF)
-_WORD = np.uint64(32)
+_LOW = 0xFFFFFFFF
+
+
+def turn(c0: Any, c1: Any, c2: Any, c3: Any, k0: Any, k1: Any) -> tuple[Any, ...]:
+    """One round on the words of counters and a key, held in 64 bits: arrays, or values of IR."""
+    first, second = c0 * MULTIPLIERS[0], c2 * MULTIPLIERS[1]
+    c0, c2 = (second >> 32) ^ c1 ^ k0, (first >> 32) ^ c3 ^ k1
+    c1, c3 = second & _LOW, first & _LOW
+    return c0, c1, c2, c3, (k0 + KEY_STEPS[0]) & _LOW, (k1 + KEY_STEPS[1]) & _LOW
 
 
 def philox4x32(counter: np.ndarray, key: int) -> np.ndarray:
     """Return ten rounds on counters (N, 4), 32-bit words held as uint64, for a 64-bit key."""
-    c0, c1, c2, c3 = np.ascontiguousarray(counter.T)
-    k0, k1 = key & 0xFFFFFFFF, (key >> 32) & 0xFFFFFFFF
+    words = *np.ascontiguousarray(counter.T), key & _LOW, (key >> 32) & _LOW
     for _ in range(ROUNDS):
-        product0, product1 = c0 * np.uint64(MULTIPLIERS[0]), c2 * np.uint64(MULTIPLIERS[1])
-        c0, c2 = (product1 >> _WORD) ^ c1 ^ np.uint64(k0), (product0 >> _WORD) ^ c3 ^ np.uint64(k1)
-        c1, c3 = product1 & _LOW, product0 & _LOW
-        k0, k1 = (k0 + KEY_STEPS[0]) & 0xFFFFFFFF, (k1 + KEY_STEPS[1]) & 0xFFFFFFFF
-    return np.stack([c0, c1, c2, c3], axis=1)
+        words = turn(*words)
+    return np.stack(words[:4], axis=1)
 
 
 def blocks(key: int, stream: int, count: int) -> np.ndarray:
     """Return the first `count` blocks of a stream as uint32 (count, 4)."""
     index = np.arange(count, dtype=np.uint64)
-    words = (index & _LOW, index >> _WORD, np.full_like(index, stream), np.zeros_like(index))
+    words = (index & _LOW, index >> 32, np.full_like(index, stream), np.zeros_like(index))
     return philox4x32(np.stack(words, axis=1), key).astype(np.uint32)
 
 
