@@ -71,13 +71,11 @@ def _read(
     """A copy of what stands in a node's buffer."""
     if buffer.kind == "input":
         return arrays[buffer.index].reshape(node.shape).copy()
-    blocks = {"arena": lambda: run._arena.array, "numbers": lambda: twin._numbers}
-    if buffer.kind == "result":
-        block = twin._outputs[buffer.index]
-    elif buffer.kind == "constant":
-        block = twin._constants[buffer.index]
-    else:
-        block = blocks[buffer.kind]()
+    block = {
+        "arena": lambda: run._arena.array, "numbers": lambda: twin._numbers,
+        "result": lambda: twin._outputs[buffer.index],
+        "constant": lambda: twin._constants[buffer.index],
+    }[buffer.kind]()  # fmt: skip
     assert block is not None
     data = np.ascontiguousarray(block).reshape(-1).view("uint8")
     size = prod(node.shape) * node.dtype.itemsize
