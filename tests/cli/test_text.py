@@ -64,6 +64,13 @@ def test_a_refused_run_leaves_no_folder(here, text, capsys):
     assert not (here / "run").exists()
 
 
+def test_a_file_of_another_encoding_is_told_without_options(here, capsys):
+    (here / "x.txt").write_bytes(b"\xff\xfe" * 2000)
+    learn(here / "x.txt", code=1)
+    said = capsys.readouterr().err
+    assert "expected text in UTF-8" in said and "--context" not in said
+
+
 def test_a_text_that_is_not_there(here, capsys):
     assert main(["train", "--data", "nowhere.txt"]) == 1
     said = capsys.readouterr().err

@@ -219,6 +219,8 @@ def test_samples_of_different_shapes_are_named():
         list(data.DataLoader([(np.zeros(2),), (np.zeros(3),)], 2))
     with pytest.raises(ShapeError, match="differ in shape"):
         list(data.DataLoader([(1, 2), (1,)], 2))
+    with pytest.raises(ShapeError, match=r"; for arrays, pass NDArrayDataset\(X, y\)"):
+        list(data.DataLoader((X, Y), 2))
 
 
 def test_an_error_in_the_data_set_comes_through():

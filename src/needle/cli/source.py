@@ -78,6 +78,8 @@ def open_text(config: TrainConfig) -> Source:
         else:
             name, parts = Path(config.data).stem, data.text_file(config.data, length, share)
     except (ArgumentError, DataError) as error:
+        if isinstance(error.__cause__, UnicodeError):
+            raise
         options = f"length is --context {length}, val_fraction is --val-fraction {share}"
         raise type(error)(f"{error} ({options})") from error
     train, validation = parts

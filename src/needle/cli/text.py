@@ -18,8 +18,11 @@ from needle.training.evaluation import evaluating
 SAMPLE, TEMPERATURE = 200, 0.8
 
 
-class Writer:
-    """A model that writes; compiled at its first character, unless the run is eager."""
+class Writer(Callback):
+    """A model that writes; compiled at its first character, unless the run is eager.
+
+    As a callback it shows on stderr after each epoch what the model writes.
+    """
 
     def __init__(self, model: Any, characters: str, config: TrainConfig) -> None:
         self.model, self.characters, self.context = model, Characters(characters), config.context
@@ -42,16 +45,9 @@ class Writer:
             )
         return prompt + self.characters.decode(new)
 
-
-class Samples(Callback):
-    """Show on stderr after each epoch what the model writes."""
-
-    def __init__(self, model: Any, characters: str, config: TrainConfig) -> None:
-        self.writer = Writer(model, characters, config)
-
     def after_epoch(self, run: Run) -> None:
-        """Write a sample of 200 characters."""
-        text = self.writer.write("", SAMPLE, TEMPERATURE, seed=len(run.history))
+        """Show a sample of 200 characters."""
+        text = self.write("", SAMPLE, TEMPERATURE, seed=len(run.history))
         click.echo(f"--- epoch {len(run.history)}\n{text.strip()}\n---", err=True)
 
 

@@ -15,7 +15,7 @@ from needle.cli.config import NAMES, TEXT_MODELS, TEXTS, TrainConfig
 from needle.cli.report import draw_curves, scores_table
 from needle.cli.run_folder import MetricsFile
 from needle.cli.source import Source, open_source
-from needle.cli.text import Samples
+from needle.cli.text import Writer
 from needle.data import Augment, Augmented, Dataset, Subset
 from needle.errors import ArgumentError
 from needle.training import Checkpoint, EarlyStopping, History, evaluate, fit
@@ -54,7 +54,7 @@ def _train(config: TrainConfig, source: Source, folder: Path) -> None:
     metrics = MetricsFile(folder / run_folder.METRICS)
     callbacks = [checkpoint, build.Plan(arguments["schedule"]), metrics]
     if config.model in TEXT_MODELS and not config.quiet:
-        callbacks.append(Samples(model, source.about["characters"], config))
+        callbacks.append(Writer(model, source.about["characters"], config))
     history = fit(**arguments, callbacks=callbacks, progress=not config.quiet)
     run_folder.save_model(folder, model, config, source.about)
     test = None

@@ -87,7 +87,9 @@ def stack(dataset: Dataset, indices: np.ndarray) -> tuple[np.ndarray, ...]:
     shapes = {tuple(np.shape(array) for array in sample) for sample in samples}
     if len(shapes) > 1:
         first, second = sorted(shapes)[:2]
-        raise ShapeError(f"DataLoader: samples of a batch differ in shape: {first} and {second}")
+        hint = "; for arrays, pass NDArrayDataset(X, y)" if isinstance(dataset, tuple) else ""
+        text = f"samples of a batch differ in shape: {first} and {second}{hint}"
+        raise ShapeError(f"DataLoader: {text}")
     return tuple(np.stack([np.asarray(a) for a in column]) for column in zip(*samples, strict=True))
 
 

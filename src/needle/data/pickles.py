@@ -73,8 +73,8 @@ def _check_memo(file: io.BytesIO) -> None:
 class PickledArray:
     """What stands in for an ndarray while a pickle is read: filled by `__setstate__`."""
 
-    def __init__(self) -> None:
-        self.array: np.ndarray | None = None
+    def __init__(self, array: np.ndarray | None = None) -> None:
+        self.array = array
 
     def __setstate__(self, state: Any) -> None:
         _, shape, dtype, fortran, data = state
@@ -101,27 +101,17 @@ def array_constructors() -> dict[str, Callable[..., Any]]:
     They give `PickledArray`s. NumPy's own constructors trust what they are given.
     """
 
-    def reconstruct(*_: Any) -> PickledArray:
-        return PickledArray()
-
-    def dtype(code: Any, *_: Any) -> PickledDtype:
-        return PickledDtype(code)
-
-    def from_buffer(data: Any, dtype: Any, shape: Any, order: Any) -> PickledArray:
-        result = PickledArray()
-        result.array = as_array(data, dtype, shape, order)
-        return result
-
-    def encode(text: str, encoding: Any) -> bytes:  # bytes in Python 3's pickles of protocol 2
-        return text.encode("latin-1")
-
     def ndarray(*_: Any) -> Any:
         raise DataError("calls numpy.ndarray: refused")
 
-    table = {"numpy.ndarray": ndarray, "numpy.dtype": dtype, "_codecs.encode": encode}
+    table: dict[str, Callable[..., Any]] = {
+        "numpy.ndarray": ndarray,
+        "numpy.dtype": lambda code, *_: PickledDtype(code),
+        "_codecs.encode": lambda text, _: text.encode("latin-1"),  # bytes, by protocol 2
+    }
     for core in ("numpy.core", "numpy._core"):
-        table[f"{core}.multiarray._reconstruct"] = reconstruct
-        table[f"{core}.numeric._frombuffer"] = from_buffer
+        table[f"{core}.multiarray._reconstruct"] = lambda *_: PickledArray()
+        table[f"{core}.numeric._frombuffer"] = lambda *given: PickledArray(as_array(*given))
     return table
 
 

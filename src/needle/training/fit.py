@@ -54,6 +54,9 @@ def fit(
     Step and validation are compiled, for up to 8 shapes of a batch each (see `ndl.jit`);
     `compile=False` and `NEEDLE_JIT=0` run them eagerly.
 
+    Raises: DtypeError for a model, callbacks or early stopping of another class, ShapeError for a
+    loss that is not one number. Warns where the optimizer holds no parameter of the model.
+
     >>> X = np.random.rand(64, 4)
     >>> model = ndl.nn.Linear(4, 2)
     >>> optimizer = ndl.optim.Adam(model.parameters(), lr=0.01)
