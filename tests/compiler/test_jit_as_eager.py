@@ -672,4 +672,58 @@ def test_a_fixed_array_is_not_written_in_vain(jit):
     assert table.tolist() == [1, 2]
 
 
+class Statistics:
+    def __init__(self):
+        self.count, self.rare = np.zeros(3), np.zeros(2, "float16")
+
+
+def test_arrays_of_other_objects_are_inputs_and_may_be_written(jit):
+    def run(wrap):
+        known = Statistics()
+
+        def f(x):
+            known.count += x.cached_data
+            known.count[0] *= 2
+            return x * (known.count + 1)
+
+        f = wrap(f)
+        found = [f(ndl.Tensor([1.0, 2.0, 3.0])).numpy() for _ in range(2)]
+        known.count[1] = 50
+        return [*found, f(ndl.Tensor([1.0, 2.0, 3.0])).numpy(), known.count]
+
+    for a, b in zip(run(jit), run(lambda f: f), strict=True):
+        np.testing.assert_allclose(a, b)
+
+
+def test_writing_into_an_array_that_no_program_can_write_is_an_error(jit):
+    known, recent = Statistics(), deque([np.zeros(2)])
+
+    def rare(x):
+        known.rare[0] = 1
+
+    def held(x):
+        recent[0][1] += 1
+
+    for f in (rare, held):
+        with pytest.raises(TraceError, match="writes into an array that it does not reach"):
+            jit(f)(X)
+    recent[0][0] = known.rare[0] = 1  # they can be written again
+
+
+def test_writing_into_memory_of_two_inputs_is_an_error(jit):
+    table = np.zeros(6)
+
+    def f(a, b):
+        a += 1
+        return (b * 1).sum()
+
+    compiled = jit(f)
+    assert compiled(table[:3], table[3:]) == 0
+    assert compiled(table[::2], np.zeros(3)) == 0
+    for a, b in ((table[:3], table[2:5]), (table[:3], table[:3])):
+        with pytest.raises(TraceError, match="shares memory with another of its inputs"):
+            compiled(a, b)
+    assert table.tolist() == [2, 1, 2, 0, 1, 0]
+
+
 module = sys.modules[__name__]

@@ -25,6 +25,7 @@ from needle.compiler.state_holders import Holder, Members, attributes
 from needle.compiler.trace import TracedArray
 from needle.compiler.trace_operand import lift
 from needle.compiler.trace_number import TracedNumber
+from needle.compiler.trace_record import ArrayOrigin
 from needle.errors import TraceError
 
 
@@ -161,10 +162,11 @@ def _collect_tensors(tracer: StepTracer) -> None:
 def _collect_arrays(tracer: StepTracer) -> None:
     """ndarrays from before that the function wrote into."""
     trace = tracer.trace
-    for _, traced in list(tracer.recorder.arrays.values()):
+    for array, traced in list(tracer.recorder.arrays.values()):
         if traced.node is not traced.first:
             position = trace.add(traced.node)
             origin = tracer.recorder.origins[traced.first.primitive.index]
+            origin = array if isinstance(origin, ArrayOrigin) else origin
             trace.arrays.append((origin, position))
             trace.tied[position] = traced.first
 

@@ -21,6 +21,7 @@ from needle.compiler.jit_origins import DataOf, Draw, GradOf, Key, Leaf, OutGrad
 from needle.compiler.primitives import Broadcast, Constant, Input, Iota
 from needle.compiler.primitives_base import type_text
 from needle.compiler.state import State
+from needle.errors import TraceError
 from needle.compiler.trace_record import (
     ArrayOrigin,
     Calculation,
@@ -135,7 +136,7 @@ class Fetch:
     def __init__(self, trace: Trace, wiring: Wiring, state: State, in_place: set[int]) -> None:
         self.names: dict[str, Any] = {
             "grad": grad_array, "draw": _draw, "Tensor": Tensor, "copyto": np.copyto,
-            "refs": sys.getrefcount, "array_equal": np.array_equal,
+            "refs": sys.getrefcount, "array_equal": np.array_equal, "apart": _apart,
         }  # fmt: skip
         self.state, self.trace, self.in_place = state, trace, in_place
         self.draws_key = any(isinstance(origin, Key) for origin in trace.recorder.values)
@@ -169,6 +170,7 @@ class Fetch:
         values = "".join(f"v{i}, " for i in range(len(self.trace.recorder.values)))
         return [
             *self._guard_lines(),
+            *self._overlap_lines(arrays),
             *self._number_lines(),
             *self._release_lines(),
             f"{before}= executable.arrays" if before else "pass",
@@ -203,6 +205,12 @@ class Fetch:
             same = f"array_equal({self._array(origin)}, {self._name(values)}, equal_nan=True)"
             lines.append(f"if not {same}: return {ARRAY_GUARD}")
         return lines
+
+    def _overlap_lines(self, origins: list[Any]) -> list[str]:
+        """See that no array which the function writes into shares memory with another input."""
+        written = [(origin, self._array(origin)) for origin, _ in self.trace.arrays]
+        inputs = [o for o in origins if written and not isinstance(o, Draw | OutGrad)]
+        return [f"apart({x}, {self._array(o)})" for w, x in written for o in inputs if o is not w]
 
     def _release_lines(self) -> list[str]:
         """Let the reference count of an array tell who sees it, also through a Tensor."""
@@ -312,6 +320,14 @@ def grad_array(tensor: Any) -> np.ndarray:
     """Return the array of a Tensor's gradient."""
     grad = tensor._grad
     return grad._data if isinstance(grad, Tensor) else grad
+
+
+def _apart(written: np.ndarray, other: np.ndarray) -> None:
+    if np.may_share_memory(written, other) and np.shares_memory(written, other):
+        raise TraceError(
+            f"a compiled function writes into an array {written.shape} that shares memory with "
+            f"another of its inputs, {other.shape}: the program would not see it change; copy one"
+        )
 
 
 def _draw(kind: str, shape: tuple[int, ...]) -> np.ndarray:

@@ -20,11 +20,13 @@ from needle.compiler import trace_record as t
 from needle.compiler.jit_collect import collect, refuse_changes
 from needle.compiler.jit_origins import Leaf, Slot, Trace
 from needle.compiler.jit_tracer import StepTracer
+from needle.compiler.primitives_base import DTYPES
 from needle.compiler.state import State
 from needle.compiler.state_holders import Holder, restore, slots
 from needle.compiler.state_others import Generators, others
 from needle.compiler.trace import TracedArray
 from needle.compiler.trace_number import TracedNumber
+from needle.errors import TraceError
 
 
 class HostDraw(Exception):  # noqa: N818
@@ -70,12 +72,15 @@ def _trace(
     held, held_outside = slots(state.holders), slots(outside)
     generators = Generators(own)
     tracer = StepTracer(state, leaves, draws)
+    locked: list[np.ndarray] = []
     if watch:
         tracer.recorder.on_node = lambda: generators.check(tracer.recorder)
     try:
         with t.recording(tracer.recorder):
             mode.tracer = tracer
             try:
+                locked = _lock_arrays(tracer, outside)
+                placed = slots(outside)
                 result = _run(tracer, function, args, kwargs, static, leaves)
                 if tracer.recorder.refused is not None:
                     raise tracer.recorder.refused
@@ -84,19 +89,47 @@ def _trace(
                 elif generators.used():
                     raise HostDraw
                 hint = ", or make the object an argument of the function"
-                refuse_changes(outside, held_outside, hint)
+                refuse_changes(outside, placed, hint)
                 collect(tracer, held, result)
             finally:
                 mode.tracer = None
-    except BaseException:
+    except BaseException as error:
         generators.restore()
+        if locked and isinstance(error, ValueError) and "read-only" in str(error):
+            raise TraceError(
+                "a compiled function writes into an array that it does not reach as its state, "
+                "which would change only while tracing; put it into an attribute of a module, or "
+                "make it an argument"
+            ) from error
         raise
     finally:
+        for array in locked:
+            array.flags.writeable = True
         restore(state.holders, held)
         restore(outside, held_outside)
         tracer.clear()
     tracer.trace.frozen += generators.drawn
     return tracer.trace
+
+
+def _lock_arrays(tracer: StepTracer, outside: list[Holder]) -> list[np.ndarray]:
+    """Have arrays that are attributes of other objects traced, and let nobody write into the rest.
+
+    Returns those that are locked.
+    """
+    rest = [x for _, x in tracer.state.others if isinstance(x, np.ndarray)]
+    for holder in outside:
+        for key, x in holder.items():
+            if not isinstance(x, np.ndarray):
+                continue
+            if holder.style == "attribute" and x.dtype in DTYPES:
+                holder.target[key] = TracedArray.of(tracer.recorder, x, holder.slot(key))
+            else:
+                rest.append(x)
+    locked = [x for x in rest if x.flags.writeable]
+    for x in locked:
+        x.flags.writeable = False
+    return locked
 
 
 def _run(
