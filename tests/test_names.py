@@ -1,6 +1,8 @@
 """Names that needle lacks say where to look."""
 
 import importlib
+import subprocess
+import sys
 
 import pytest
 
@@ -30,6 +32,19 @@ def test_what_tensors_elsewhere_have_names_the_way(name, way):
         names = {"t": ndl.Tensor([[1.0, 2.0]]), "ndl": ndl, "shape": (2, 1), "dtype": "float32",
                  "opt": ndl.optim.SGD([ndl.Tensor([1.0])]), "p": ndl.Tensor([1.0])}  # fmt: skip
         eval(code, names | {"axis": 1, "axes": 0, "number": 2, "min": 0, "max": 1})
+
+
+def test_rooms_that_a_model_does_not_need_are_imported_at_their_first_use():
+    code = (
+        "import sys, needle as ndl\n"
+        "rooms = 'compiler', 'data', 'models', 'testing', 'training'\n"
+        "assert not {f'needle.{room}' for room in rooms} & sys.modules.keys()\n"
+        "assert not {'llvmlite', 'tqdm', 'click', 'pooch', 'safetensors'} & sys.modules.keys()\n"
+        "assert ndl.fit is sys.modules['needle.training'].fit and ndl.data.DataLoader\n"
+        "assert set(dir(ndl)) >= {'jit', 'fit', 'models', 'relu'} and len(set(dir(ndl))) == len(dir(ndl))\n"
+        "for name in ndl.__all__: getattr(ndl, name)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_other_attributes_of_a_tensor_are_plain_errors():

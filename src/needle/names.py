@@ -7,13 +7,23 @@ from importlib import import_module
 from typing import Any
 
 LAZY = {
+    "data": "needle.data",
+    "models": "needle.models",
+    "testing": "needle.testing",
+    "training": "needle.training",
+    "fit": "needle.training",
+    "load": "needle.training",
+    "load_pytorch": "needle.training",
+    "predict": "needle.training",
+    "save": "needle.training",
+    "summary": "needle.training",
     "jit": "needle.compiler.jit",
     "disable_jit": "needle.compiler.jit",
     "debug_print": "needle.compiler.jit",
     "draw": "needle.training.draw",
     "set_num_threads": "needle.settings",
 }
-"""Names of needle that are imported at their first use."""
+"""Names of needle that are imported at their first use: rooms, and where functions are."""
 
 ELSEWHERE = {
     "needle": {
@@ -96,7 +106,8 @@ def lazy(name: str) -> Any:
     """Return one of needle's names that are imported at first use; AttributeError for any other."""
     if name not in LAZY:
         raise unknown("needle", name)
-    return getattr(import_module(LAZY[name]), name)
+    module = import_module(LAZY[name])
+    return module if module.__name__ == f"needle.{name}" else getattr(module, name)
 
 
 class Missing:
