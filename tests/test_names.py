@@ -41,7 +41,7 @@ def test_rooms_that_a_model_does_not_need_are_imported_at_their_first_use():
         "assert not {f'needle.{room}' for room in rooms} & sys.modules.keys()\n"
         "assert not {'llvmlite', 'tqdm', 'click', 'pooch', 'safetensors'} & sys.modules.keys()\n"
         "assert ndl.fit is sys.modules['needle.training'].fit and ndl.data.DataLoader\n"
-        "assert set(dir(ndl)) >= {'jit', 'fit', 'models', 'relu'} and len(set(dir(ndl))) == len(dir(ndl))\n"
+        "assert set(dir(ndl)) >= {'jit', 'fit', 'models', 'relu'}\n"
         "for name in ndl.__all__: getattr(ndl, name)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
