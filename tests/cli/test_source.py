@@ -114,6 +114,9 @@ def test_many_classes_are_fine_where_there_are_as_many_samples(here):
     folder = make_data(here / "table", count=1003)
     np.save(folder / "y_train.npy", np.arange(1003))
     assert opened(folder).about["classes"] == 1003
+    few = make_data(here / "few")
+    np.save(few / "y_train.npy", np.arange(80) + 900)
+    assert opened(few).about["classes"] == 980
 
 
 def test_a_number_that_is_none_is_found_before_it_is_learned(here):
