@@ -72,8 +72,7 @@ class Peer:
     relu, tanh = staticmethod(Tensor.relu), staticmethod(Tensor.tanh)
 
     def gelu(self, x: Tensor) -> Tensor:
-        # written out: else the products before and after it compute erf again for each tile
-        return x.gelu(approximate="none").contiguous().contiguous_backward()
+        return x.gelu(approximate="none")
 
     def mse(self, x: Tensor, y: Tensor) -> Tensor:
         return (x - y).square().mean()
@@ -104,9 +103,10 @@ class Peer:
 
     def attention(self, joined: Tensor, heads: int) -> Tensor:
         batch, time, _ = joined.shape
+        # their gradients are written out: one kernel for all three makes the scores anew for each
         q, k, v = (
-            part.reshape(batch, time, heads, -1).transpose(1, 2)
-            for part in joined.contiguous_backward().chunk(3, dim=-1)  # else scores are made twice
+            part.reshape(batch, time, heads, -1).transpose(1, 2).contiguous_backward()
+            for part in joined.chunk(3, dim=-1)
         )
         x = q.scaled_dot_product_attention(k, v, is_causal=True)
         return x.transpose(1, 2).reshape(batch, time, -1)
