@@ -122,6 +122,17 @@ def test_the_folder_is_made_for_the_user_alone(folder):
 
 
 @posix
+@pytest.mark.parametrize("mask", [0, 0o002, 0o077])
+def test_entries_are_the_users_alone_whatever_the_umask(folder, mask):
+    before = os.umask(mask)
+    try:
+        assert cache.store(NAME, saxpy_program(3, 2), [b"one"])
+    finally:
+        os.umask(before)
+    assert cache.load(NAME) is not None
+
+
+@posix
 @pytest.mark.parametrize("mode", [0o770, 0o702, 0o777])
 def test_a_folder_that_others_may_write_is_refused(folder, mode, capsys):
     cache.store(NAME, saxpy_program(1), [])

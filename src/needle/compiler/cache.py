@@ -117,6 +117,8 @@ def store(name: str, program: Program, objects: Iterable[bytes]) -> bool:
         return False
     try:
         with atomic_write(path / (name + SUFFIX)) as file:
+            if hasattr(os, "fchmod"):  # whatever the umask is: `load` refuses others' files
+                os.fchmod(file.fileno(), 0o600)
             file.write(pack(program, list(objects), name))
         _trim(path)
     except OSError:
