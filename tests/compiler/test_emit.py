@@ -211,6 +211,12 @@ def test_loops_carry_values_and_run_as_often_as_python_says():
             assert out[0] == expected, (start, stop, step)
 
 
+def test_a_value_is_not_true_or_false_while_code_is_written():
+    b = Module(host()).function("f", [("x", "int64")])
+    with pytest.raises(TypeError, match="known only when the code runs"):
+        assert b.arguments[0] < 3
+
+
 def test_code_that_runs_under_a_condition():
     def write(b, x, q):
         value = b.load(x, 0, "int64")

@@ -146,17 +146,17 @@ class Builder(Memory):
         return self.emit(f"call {llvm_type(dtype, width)} @{name}({spelled})", dtype, width)
 
     def shared(
-        self, stem: str, operands: Sequence[Value], dtype: str, width: int,
-        write: Callable[..., Value], **options: Any,
+        self, stem: str, operands: Sequence[Value], dtype: str | None, width: int,
+        write: Callable[..., Value | None], **options: Any,
     ) -> Value:  # fmt: skip
         """Call a function of the module; ``write(builder, *arguments)`` writes it at its first use.
 
-        The options are those of `Builder`.
+        Without ``dtype`` it returns nothing. The options are those of `Builder`.
         """
-        name = f"needle.{stem}.{dtype}x{width}"
+        name = f"needle.{stem}.{dtype}x{width}" if dtype else f"needle.{stem}"
         if name not in self.module:
             parameters = [(f"x{i}", x.dtype, x.width) for i, x in enumerate(operands)]
-            returns = llvm_type(dtype, width)
+            returns = llvm_type(dtype, width) if dtype else "void"
             body = self.module.function(name, parameters, returns=returns, **options)
             body.ret(write(body, *body.arguments))
         return self.call(name, operands, dtype, width)

@@ -198,7 +198,7 @@ def _checked(place: Place, i: Instruction, index: Value) -> Value:
     active = place.active(i.guards)
     if isinstance(active, int):
         active = place.tail()
-    if index.width == 1 and (place.mask is not None or (active and active.width > 1)):
+    if index.width == 1 and (place.mask is not None or (active is not None and active.width > 1)):
         active = None
     index = emit_numpy.cast(place.b, index, "int64")
     return checked(place.task, index, i.attribute, active)

@@ -22,6 +22,7 @@ from needle.compiler import cache
 from needle.compiler.cores import usable_cores
 from needle.compiler.emit import Builder, Module
 from needle.compiler.emit_values import Value
+from needle.compiler.lower_work import INTERFACE
 from needle.compiler.memory import aligned
 from needle.compiler.program import Buffer, Input, Kernel, Program, Step
 from needle.compiler.run import load
@@ -154,8 +155,7 @@ def _bytes_per_second(arrays: int, nbytes: int, threads: int, target: Target) ->
 
 
 def _kernel(target: Target) -> Builder:
-    parameters = [("table", "ptr"), ("begin", "int64"), ("end", "int64"), ("scratch", "ptr")]
-    return Module(target).function("measured", parameters, linkage="")
+    return Module(target).function("measured", INTERFACE, linkage="")
 
 
 def _keep(b: Builder, values: Iterable[Value], scratch: Value) -> None:

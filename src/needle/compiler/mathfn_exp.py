@@ -75,6 +75,12 @@ def scale(b: Builder, x: Value, n: Value) -> Value:
     return x * power_of_two(b, half, x) * power_of_two(b, n - half, x)
 
 
+def clipped(b: Builder, x: Value, least: float, most: float) -> Value:
+    """``x`` between two numbers; NaN stays NaN."""
+    x = b.select(x > most, most, x)
+    return b.select(x < least, least, x)
+
+
 def reduced(b: Builder, x: Value) -> tuple[Value, Value]:
     """``x = n log(2) + r``; returns r, |r| <= log(2) / 2, and the integer n."""
     high, low = LN2[x.dtype]
@@ -91,8 +97,7 @@ def exp(
 ) -> Value:
     """``exp(x)``, or ``exp(x + low)`` for a correction ``low``, which must be 0 for infinite x."""
     most, least = (89.0, -104.0) if x.dtype == "float32" else (710.0, -746.0)
-    x = b.select(x > most, most, x)
-    x = b.select(x < least, least, x)
+    x = clipped(b, x, least, most)
     r, n = reduced(b, x)
     if low is not None:
         r = r + low
@@ -105,9 +110,7 @@ def expm1(b: Builder, x: Value) -> Value:
     most, least, tiny = (
         (89.0, -18.0, 2.0**-26) if x.dtype == "float32" else (710.0, -38.0, 2.0**-55)
     )
-    clipped = b.select(x > most, most, x)
-    clipped = b.select(clipped < least, least, clipped)
-    r, n = reduced(b, clipped)
+    r, n = reduced(b, clipped(b, x, least, most))
     p = b.fma(r * r, polynomial(b, r, table("EXP", x)), r)
     half = power_of_two(b, n - 1, x)  # 2^128 is no float32, half of it is
     result = b.fma(half, p, half - 0.5) * 2
@@ -136,8 +139,8 @@ def erf(b: Builder, x: Value) -> Value:
     square = x * x
     near = b.fma(x, polynomial(b, square, table("ERF", x)), x)
     limit = 4.0 if x.dtype == "float32" else 6.0  # erf is 1 to the last bit beyond
-    clipped = b.select(size > limit, limit, size)
-    far = 1 - exp(b, polynomial(b, clipped - 0.92, table("ERFC", x)))
+    inside = b.select(size > limit, limit, size)
+    far = 1 - exp(b, polynomial(b, inside - 0.92, table("ERFC", x)))
     far = b.intrinsic("copysign", far, x)
     return b.select(size < 0.92, near, far)
 

@@ -48,14 +48,25 @@ class Packer:
     def _transpose(self) -> None:
         """Squares of lanes x lanes; the last one overlaps the one before instead of being cut."""
         b, plan = self.b, self.plan
-        square = _square_function(b, plan)
+        stem = f"transpose.{plan.dtype}x{plan.lanes}.{plan.n}x{plan.k}.{plan.panel_columns}"
         with b.loop(0, self.terms, plan.lanes) as loop:
             k = b.minimum(loop.index, self.terms - plan.lanes)
             source = b.address(self.right, self.k0 + k, plan.dtype)
             to = b.address(self.packed, k * plan.panel_columns, plan.dtype)
             with b.loop(0, len(self.panel.masks)) as across:
                 j = across.index * plan.lanes
-                b.call(square, (source, self.panel.column + j, b.address(to, j, plan.dtype)))
+                operands = source, self.panel.column + j, b.address(to, j, plan.dtype)
+                b.shared(stem, operands, None, 1, self._square, attributes="noinline")
+
+    def _square(self, b: Builder, source: Value, column: Value, to: Value) -> None:
+        """Transpose rows ``column..`` of ``source`` (K apart) into ``to``."""
+        plan, width = self.plan, self.plan.lanes
+        rows = []
+        for i in range(width):
+            row = b.minimum(column + i, plan.n - 1)
+            rows.append(b.load(source, row * plan.k, plan.dtype, width))
+        for i, line in enumerate(transposed(b, rows)):
+            b.store(line, to, i * plan.panel_columns)
 
     def _transpose_elements(self) -> None:
         """K shorter than a vector: element by element."""
@@ -65,26 +76,6 @@ class Packer:
             with b.loop(0, self.terms) as loop:
                 value = b.load(self.right, row * plan.k + loop.index, plan.dtype)
                 b.store(value, self.packed, loop.index * plan.panel_columns + across.index)
-
-
-def _square_function(b: Builder, plan: MatMulPlan) -> str:
-    """A function that transposes rows ``column..`` of ``source`` (K apart) into ``to``."""
-    width = plan.lanes
-    name = f"needle.transpose.{plan.dtype}x{width}.{plan.n}x{plan.k}.{plan.panel_columns}"
-    if name in b.module:
-        return name
-    f = b.module.function(
-        name, [("source", "ptr"), ("column", "int64"), ("to", "ptr")], attributes="noinline"
-    )
-    source, column, to = f.arguments
-    rows = []
-    for i in range(width):
-        row = f.minimum(column + i, plan.n - 1)
-        rows.append(f.load(source, row * plan.k, plan.dtype, width))
-    for i, row in enumerate(transposed(f, rows)):
-        f.store(row, to, i * plan.panel_columns)
-    f.ret()
-    return name
 
 
 def transposed(b: Builder, rows: list[Value]) -> list[Value]:
