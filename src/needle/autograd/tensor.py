@@ -73,10 +73,8 @@ class Tensor(Value):
     @staticmethod
     def make_const(data: Any, requires_grad: bool = False) -> Tensor:  # type: ignore[override]
         """Wrap an array or another Tensor's array as a leaf, without a copy."""
-        value = Tensor.__new__(Tensor)
         data = data.realize_cached_data() if isinstance(data, Value) else data
-        value._init(None, (), cached_data=data, requires_grad=requires_grad)
-        return value
+        return _rebuild(Tensor, data, requires_grad)
 
     @property
     def data(self) -> Tensor:
@@ -130,9 +128,7 @@ class Tensor(Value):
 
     def item(self) -> Any:
         """Return the only element as a Python number; ShapeError if there are more or none."""
-        if self.size != 1:
-            raise ShapeError(f"item: expected one element, got shape {self.shape}")
-        return self.realize_cached_data().item()
+        return self._only("item").item()
 
     def tolist(self) -> Any:
         """Return nested lists of Python numbers."""
@@ -307,10 +303,8 @@ class Tensor(Value):
         return self.numpy().__dlpack_device__()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
-        copied = type(self).__new__(type(self))
         data = np.array(self.realize_cached_data())
-        copied._init(None, (), cached_data=data, requires_grad=self.requires_grad)
-        memo[id(self)] = copied
+        copied = memo[id(self)] = _rebuild(type(self), data, self.requires_grad)
         return copied
 
     def __reduce__(self) -> tuple[Callable[..., Tensor], tuple[Any, ...]]:
@@ -342,7 +336,7 @@ def _brief(array: Any) -> str:
     return f"{array!r:.60}"
 
 
-def _rebuild(kind: type[Tensor], data: np.ndarray, requires_grad: bool) -> Tensor:
+def _rebuild(kind: type[Tensor], data: Any, requires_grad: bool) -> Tensor:
     value = kind.__new__(kind)
     value._init(None, (), cached_data=data, requires_grad=requires_grad)
     return value

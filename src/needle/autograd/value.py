@@ -241,8 +241,7 @@ class TensorTuple(Value):
     def __repr__(self) -> str:
         return f"needle.TensorTuple{self.tuple()!r}"
 
-    def __str__(self) -> str:
-        return self.__repr__()
+    __str__ = __repr__
 
     def detach(self) -> TensorTuple:
         """Return the same data as a constant."""

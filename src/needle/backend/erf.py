@@ -7,7 +7,6 @@ redistributable), under 1 ulp in float64, on four ranges of |x|. Evaluated on wh
 from __future__ import annotations
 
 import numpy as np
-from numpy.polynomial.polynomial import polyval
 
 # Coefficients from the constant term up. erf(x) = x + x P(x^2)/Q(x^2) for |x| < 0.84375.
 _SMALL_P = (
@@ -53,6 +52,8 @@ _FAR_S = (
 
 
 def _ratio(x: np.ndarray, p: tuple[float, ...], q: tuple[float, ...]) -> np.ndarray:
+    from numpy.polynomial.polynomial import polyval  # at first use: it brings ten modules
+
     return polyval(x, p) / polyval(x, q)
 
 

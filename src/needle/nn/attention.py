@@ -11,7 +11,7 @@ from needle.autograd import Tensor
 from needle.backend.device import Device
 from needle.errors import ShapeError, whole_number
 from needle.nn.activation import ReLU
-from needle.nn.calls import check_array, check_shape, fail
+from needle.nn.calls import check_shape, fail
 from needle.nn.containers import Sequential
 from needle.nn.dropout import Dropout
 from needle.nn.embedding import Embedding
@@ -48,23 +48,15 @@ class MultiHeadAttention(Module):
         self.dropout = Dropout(dropout)
 
     def forward(self, q: Any, k: Any, v: Any) -> tuple[Tensor, Tensor]:
-        _check_heads(self, q, k, v)
+        check_shape(self, q, "q (B, H, T, D)")
+        batch, heads, _, size = q.shape
+        check_shape(self, k, f"k ({batch}, {heads}, S, {size})")
+        check_shape(self, v, f"v ({batch}, {heads}, {k.shape[2]}, E)")
         scores = q @ ops.transpose(k) / q.shape[-1] ** 0.5
         if self.causal:
             scores = ops.causal_mask(scores)
         probabilities = self.dropout(ops.softmax(scores))
         return probabilities @ v, probabilities
-
-
-def _check_heads(module: Module, q: Any, k: Any, v: Any) -> None:
-    for x in (q, k, v):
-        check_array(module, x)
-    shapes = [tuple(x.shape) for x in (q, k, v)]
-    fits = all(len(shape) == 4 for shape in shapes)
-    fits = fits and shapes[0][:2] == shapes[1][:2] and shapes[0][3] == shapes[1][3]
-    if not fits or shapes[1][:3] != shapes[2][:3]:
-        text = f"expected q (B, H, T, D), k (B, H, S, D), v (B, H, S, E), got {shapes}"
-        raise fail(module, ShapeError, text)
 
 
 class AttentionLayer(Module):

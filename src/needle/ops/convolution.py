@@ -9,11 +9,11 @@ import numpy as np
 
 from needle.autograd.tensor import Tensor, TensorOp
 from needle.backend import extensions
-from needle.errors import ArgumentError, ShapeError
+from needle.errors import ShapeError
 from needle.ops.arguments import per_axis, shape_of, wanted
 from needle.ops.movement import concat, permute, reshape
 from needle.ops.padding import Dilate, Pad, pad
-from needle.ops.window import Windows, windows
+from needle.ops.window import Windows, image_axes, windows
 
 # Bytes of window rows that eager makes at once. They stay in the cache: 7 instead of 38 ms for
 # 128 images of 32 x 32 with 16 channels.
@@ -195,10 +195,7 @@ def conv(
     op = Conv(stride, padding, dilation)
     if layout == "NHWC":
         return op(a, b) if groups == 1 else _grouped(op, a, b, groups)
-    if layout != "NCHW":
-        raise ArgumentError(f'conv: expected layout "NHWC" or "NCHW", got {layout!r}')
-    if len(shape_of("conv", a)) != 4:
-        raise ShapeError(f"conv: expected input (N, C, H, W), got {tuple(a.shape)}")
+    image_axes("conv", a, layout)
     last = permute(a, (0, 2, 3, 1))
     return permute(conv(last, b, stride, padding, dilation, groups=groups), (0, 3, 1, 2))
 

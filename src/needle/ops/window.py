@@ -102,7 +102,7 @@ def fold(a: Any, shape: Any, axes: Any, sizes: Any, strides: Any = 1, dilations:
     return Fold(shape, axes, sizes, strides, dilations)(a)
 
 
-def _image_axes(op: str, a: Any, layout: str) -> tuple[int, int]:
+def image_axes(op: str, a: Any, layout: str) -> tuple[int, int]:
     """Return the axes of rows and columns."""
     if layout not in _AXES:
         raise ArgumentError(f'{op}: expected layout "NHWC" or "NCHW", got {layout!r}')
@@ -113,7 +113,7 @@ def _image_axes(op: str, a: Any, layout: str) -> tuple[int, int]:
 
 def _pooled(op: str, a: Any, size: Any, stride: Any, padding: Any, layout: str, fill: float) -> Any:
     """Return the windows to reduce over their last two axes."""
-    axes = _image_axes(op, a, layout)
+    axes = image_axes(op, a, layout)
     sizes = per_axis(op, "size", size, 2)
     strides = sizes if stride is None else per_axis(op, "stride", stride, 2)
     low, side = per_axis(op, "padding", padding, 2, 0)
@@ -169,7 +169,7 @@ def adaptive_avg_pool(a: Any, size: Any = 1, layout: str = "NHWC") -> Tensor:
     >>> ops.adaptive_avg_pool(ndl.ones(2, 7, 7, 3)).shape
     (2, 1, 1, 3)
     """
-    axes = _image_axes("adaptive_avg_pool", a, layout)
+    axes = image_axes("adaptive_avg_pool", a, layout)
     sizes = per_axis("adaptive_avg_pool", "size", size, 2)
     if sizes == (1, 1):
         return mean(a, axes, keepdims=True)
