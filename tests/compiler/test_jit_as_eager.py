@@ -726,4 +726,25 @@ def test_writing_into_memory_of_two_inputs_is_an_error(jit):
     assert table.tolist() == [2, 1, 2, 0, 1, 0]
 
 
+@pytest.mark.parametrize("shape", [(0,), (0, 3), (), (1,), (2, 0, 2), (3, 2)])
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: x * 2 + 1,
+        lambda x: x.sum(),
+        lambda x: ndl.ops.exp(x).reshape(-1),
+        lambda x: ndl.ops.stack([x, x], 0),
+    ],
+)
+def test_gradients_that_need_no_input_and_arrays_without_elements(jit, function, shape):
+    found = []
+    for apply in (jit(function), function):
+        x = ndl.Tensor(np.ones(shape, "float32"))
+        y = apply(x)
+        y.sum().backward()
+        found.append([y.numpy(), x.grad.numpy()])
+    for a, b in zip(*found, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-6)
+
+
 module = sys.modules[__name__]

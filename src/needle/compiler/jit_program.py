@@ -178,7 +178,7 @@ class Fetch:
             # each array has one reference from here, in a variable, while the program runs
             *[self._bind_line(i, origin) for i, origin in enumerate(arrays)],
             f"call.values, call.numbers = ({values}), ({numbers})",
-            f"call.arrays = [{', '.join(saved)}]" if wiring.saved else "pass",
+            f"call.arrays = [{', '.join(saved)}]" if self.trace.gradients else "pass",
             "out = call.out = executable.run(call.numbers)",
             "moved = executable.moved != before",
         ]
