@@ -43,7 +43,8 @@ def elementwise(
 ) -> type[Any]:
     """Make the class of an op from a line of a table; without gradients, results are constants."""
     own = {"name": name, "function": staticmethod(function), "gradients": gradients}
-    own |= {"__doc__": f"See `ops.{name}`.", "__module__": sys._getframe(1).f_globals["__name__"]}
+    own["__doc__"] = f"See `ops.{name}`."
+    own["__module__"] = sys._getframe(1).f_globals.get("__name__", __name__)  # of the table
     if not gradients:
         own |= {"differentiable": False, "gradient": TensorOp.gradient}
     return type(cls, (base,), own)
