@@ -380,6 +380,16 @@ def copies(a):
     return a, turned, cut, same, still, row
 
 
+def numbers(a):
+    row, total, zero = a[0].copy(), a.sum(), np.zeros((), a.dtype, like=a)
+    first, kept, same, last = row[0], total, zero, row[3, ...]
+    first += 1  # another number: what it was taken from, and its other names, stay
+    total *= 2
+    zero += 3  # an array: it has two names
+    last -= 1  # a view
+    return row, first, kept, total, same, zero, last
+
+
 def outs(a):
     b = np.empty_like(a)
     np.multiply(a, 2, out=b)
@@ -392,7 +402,7 @@ def outs(a):
     return b, c, d, np.full((2,), 3.0, like=a), np.asarray([1.0, 2.0], like=a)
 
 
-@pytest.mark.parametrize("function", [writes, views, copies, outs])
+@pytest.mark.parametrize("function", [writes, views, copies, numbers, outs])
 def test_writing_is_functional(function):
     check(function, A)
 

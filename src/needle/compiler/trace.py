@@ -24,6 +24,7 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from needle.compiler import trace_record as t
 from needle.compiler.graph import Node
+from needle.compiler.primitives import Constant, Input
 from needle.compiler.primitives_base import type_text
 from needle.compiler.trace_record import ArrayOrigin, Recorder, check_dtype, not_traced
 
@@ -109,6 +110,12 @@ class TracedArray(Traced, NDArrayOperatorsMixin):
     def layout(self) -> np.ndarray:
         """Return an ndarray that lies in memory as this one would; its values mean nothing."""
         return np.empty(self.shape, bool) if self._base is None else self._look(self._base.layout())
+
+    @property
+    def is_number(self) -> bool:
+        """Whether it stands for what NumPy computes as a number, which `+=` leaves as it is."""
+        made = isinstance(self._node.primitive, Constant | Input) or hasattr(self, "first")
+        return not (self.shape or made) and self._base is None
 
     def assign(self, node: Node) -> None:
         """Write new values into this array, and into the one it is a view of."""
@@ -207,6 +214,20 @@ for _name, *_texts in (
     ("tolist", ".tolist()"),
 ):
     setattr(TracedArray, _name, _needing_value(*_texts))
+
+
+def _in_place(name: str) -> Callable[..., Any]:
+    method = getattr(NDArrayOperatorsMixin, name)
+
+    def operate(self: TracedArray, other: Any) -> Any:
+        return NotImplemented if self.is_number else method(self, other)
+
+    return operate
+
+
+for _name in vars(NDArrayOperatorsMixin):
+    if _name.startswith("__i") and _name != "__invert__":
+        setattr(TracedArray, _name, _in_place(_name))
 
 
 class WeakArray(TracedArray):

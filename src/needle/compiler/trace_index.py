@@ -192,7 +192,7 @@ def getitem(x: Any, index: Any) -> TracedArray:
     x = as_traced(x)
     index = _plain(index)
     plan = Index(index, x.shape)
-    if plan.basic:
+    if plan.basic and isinstance(np.empty(x.shape, bool)[index], np.ndarray):  # not one number
         return TracedArray.view(
             x, plan.gather, lambda base, new: _written(plan, base, new), lambda a: a[index]
         )
