@@ -10,6 +10,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -92,36 +93,27 @@ class Worker:
         self.errors.close()
 
 
-def run_size(case: str, size: str, systems: list[str], rounds: int) -> dict[str, Any]:
+def run_size(case: str, size: str, systems: Sequence[str], rounds: int) -> dict[str, Any]:
     """Time all systems on one size; return the raw figures."""
-    sweep = getattr(import_module(f"benchmarks.cases.{case}"), "SWEEP", True)
-    most = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     workers: list[Worker] = []
-    again: list[Worker] = []
+    again: dict[str, float] = {}
     left_out: dict[str, str] = {}
-    for system in systems:
-        reason = settings.missing(system)
-        if reason is not None:
-            left_out[system] = f"not installed: {reason}"
-            continue
-        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-            counts = settings.thread_counts(system, most)
-            try:  # the first finds an empty cache
-                for threads in counts if sweep else counts[:1]:
-                    workers.append(Worker(case, system, size, threads, folder))
-                if system in settings.KEPT:
-                    again.append(Worker(case, system, size, counts[0], folder, "first"))
-            except UnfitError as error:
-                left_out[system] = str(error)
-    for system, reason in left_out.items():
-        print(f"{case:10} {size:12} {system:19} left out: {reason}", flush=True)
-    check_losses(case, size, workers)
-    for _ in range(rounds):
-        for w in workers:
-            w.sample()
-            time.sleep(0.02)  # let the threads of the one before fall asleep
-    for w in (*workers, *again):
-        w.close()
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        try:
+            for system in systems:
+                try:
+                    start(case, size, system, f"{folder}/{system}", workers, again)
+                except UnfitError as error:
+                    left_out[system] = str(error)
+                    print(f"{case:10} {size:12} {system:19} left out: {error}", flush=True)
+            check_losses(case, size, workers)
+            for _ in range(rounds):
+                for w in workers:
+                    w.sample()
+                    time.sleep(0.02)  # let the threads of the one before fall asleep
+        finally:
+            for w in workers:
+                w.close()
     cold = {w.system: w.answer["first_steps"] for w in reversed(workers)}
     return {
         "left_out": left_out,
@@ -129,7 +121,7 @@ def run_size(case: str, size: str, systems: list[str], rounds: int) -> dict[str,
         "versions": {w.system: w.answer["version"] for w in workers},
         "first_step_seconds": {
             "cold": {system: times[0] for system, times in cold.items()},
-            "from cache": {w.system: w.answer["first_steps"][0] for w in again},
+            "from cache": again,
         },
         "first_steps_seconds": cold,
         "peak_bytes": {w.name: w.answer["peak_bytes"] for w in workers},
@@ -139,8 +131,35 @@ def run_size(case: str, size: str, systems: list[str], rounds: int) -> dict[str,
     }
 
 
+def start(
+    case: str,
+    size: str,
+    system: str,
+    folder: str,
+    workers: list[Worker],
+    again: dict[str, float],
+) -> None:
+    """Start a system's processes, and take its first step again from what the first one kept."""
+    reason = settings.missing(system)
+    if reason is not None:
+        raise UnfitError(f"not installed: {reason}")
+    Path(folder).mkdir()
+    module = import_module(f"benchmarks.cases.{case}")
+    most = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    counts = settings.thread_counts(system, most)
+    # the first finds an empty folder
+    for threads in counts if getattr(module, "SWEEP", True) else counts[:1]:
+        workers.append(Worker(case, system, size, threads, folder))
+    if system in settings.KEPT and hasattr(module, "task"):
+        w = Worker(case, system, size, counts[0], folder, "first")
+        again[system] = w.answer["first_steps"][0]
+        w.close()
+
+
 def check_losses(case: str, size: str, workers: list[Worker]) -> None:
     """Stop where the systems do not learn the same; a slow one has taken fewer steps."""
+    if not workers:
+        raise UnfitError("none of the systems runs here")
     reference = workers[0].answer["losses"]
     # to a thousandth of the first: rounding flips a ReLU somewhere, and Adam feels it
     scale = 1e-3 * abs(reference[0]) if reference else 0.0
@@ -189,17 +208,17 @@ def main() -> int:
     for case in options.cases:
         module = import_module(f"benchmarks.cases.{case}")
         for size in options.sizes or module.SIZES:
-            start = time.perf_counter()
+            began = time.perf_counter()
             systems = options.systems or module.SYSTEMS
             rounds = options.rounds or getattr(module, "ROUNDS", 15)
             try:
                 figures = run_size(case, size, systems, rounds)
-            except DisagreementError as error:
-                print(error, flush=True)
+            except (DisagreementError, UnfitError) as error:
+                print(f"{case:10} {size:12} stopped: {error}", flush=True)
                 failures += 1
                 continue
             report(case, size, figures)
-            print(f"{case:10} {size:12} took {time.perf_counter() - start:.0f} s", flush=True)
+            print(f"{case:10} {size:12} took {time.perf_counter() - began:.0f} s", flush=True)
             figures |= {"case": case, "size": size, "cpu": cpu_name(), "date": time.strftime("%F")}
             path = HERE / "results" / f"{case}-{size}.json"
             path.parent.mkdir(exist_ok=True)

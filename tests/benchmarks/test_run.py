@@ -55,6 +55,11 @@ def test_an_absent_peer_is_left_out_and_the_others_run(capsys):
     assert "1.00 x needle" in capsys.readouterr().out
 
 
+def test_nothing_to_compare_is_said():
+    with pytest.raises(run.UnfitError, match="none of the systems"):
+        run.run_size("policy", "infer-1", ["absent"], rounds=1)
+
+
 def test_a_peer_that_fails_is_left_out_with_its_last_words():
     with pytest.raises(run.UnfitError, match="no-such-size"):
         run.Worker("gpt", "absent", "no-such-size", 1, "")
