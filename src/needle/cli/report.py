@@ -20,15 +20,12 @@ def scores_table(history: History, test: dict[str, float] | None) -> str:
     row = history.rows[kept - 1] if history.rows else {}
     seconds = sum(row["seconds"] for row in history.rows)
     names = ("loss", "accuracy") if test else ("loss",)
-    parts = {
-        "training": [row.get(name) for name in names],
-        "validation": [row.get(f"val_{name}") for name in names],
-        "test": [test[name] for name in names] if test else [None],
-    }
     lines = [["", *names]]
-    for part, scores in parts.items():
-        numbers = [f"{score:.4f}" for score in scores if score is not None]
-        lines += [[part.ljust(10), *numbers]] if len(numbers) == len(names) else []
+    parts = (("training", row, ""), ("validation", row, "val_"), ("test", test or {}, ""))
+    for part, scores, prefix in parts:
+        if f"{prefix}loss" in scores:
+            numbers = [f"{scores[prefix + name]:.4f}" for name in names]
+            lines.append([part.ljust(10), *numbers])
     stopped = ", stopped early" if history.stopped_early else ""
     return f"{table(lines)}\nepoch {kept} of {len(history)}{stopped}, {seconds:.1f} s"
 
