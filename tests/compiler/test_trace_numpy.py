@@ -321,7 +321,7 @@ def test_out_is_written():
         (lambda a: np.matmul(a, a.T, dtype="float64"), r"np\.matmul with dtype="),
         (lambda a: np.max(a, 0, np.empty_like(a[0])), r"np\.max with out= by its position"),
         (lambda a: np.diff(a, prepend=0), r"np\.diff with prepend="),
-        (lambda a: np.reshape(a, 12, copy=True), r"np\.reshape with copy="),
+        (lambda a: a.reshape(12, copy=True), r"np\.reshape with copy="),
         (lambda a: np.reshape(a, 12, order="F"), r"np\.reshape with order='F'; transpose"),
         (lambda a: np.nan_to_num(a, copy=False), r"np\.nan_to_num with copy=False"),
         (lambda a: np.linalg.norm(a, ord="nuc"), r"np\.linalg\.norm with ord='nuc'"),
@@ -370,14 +370,13 @@ def views(a):
 
 def copies(a):
     a = a.copy()
-    turned, cut, same = a.T.reshape(-1), a[:, 1:].ravel(), np.clip(a, None, None)
+    turned, cut = a.T.reshape(-1), a[:, 1:].ravel()
     still, row = a[:, :2].reshape(3, 2, 1), np.expand_dims(a.T, 0)[:, 1]
     turned += 1  # a copy in NumPy, too: a stays
     cut *= 2
-    same -= 3
     still[1] = 7
     row += 5
-    return a, turned, cut, same, still, row
+    return a, turned, cut, still, row
 
 
 def numbers(a):

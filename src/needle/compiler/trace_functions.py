@@ -245,6 +245,7 @@ def _var(
     return np.sum(away * away, axis, keepdims=keepdims) / float(max(_count(x, axis) - free, 0))
 
 
+@functools.wraps(_var)  # the same options
 def _std(a: Any, *args: Any, **kwargs: Any) -> Any:
     return np.sqrt(_var(a, *args, **kwargs))
 
