@@ -19,10 +19,10 @@ from needle.compiler.fuse_rules import (
 )  # fmt: skip
 from needle.compiler.graph import Graph, Node
 from needle.compiler.lower_index import storage
-from needle.compiler.primitives import Input, Reshape
+from needle.compiler.primitives import Input
 
-REWRITES = (fuse_cross.split, fuse_cross.split, fuse_cross.split, fuse_blocks.divided)
-"""A reduction split for a kernel can bring with it the operand of another; two rounds are usual."""
+REWRITES = (fuse_cross.split, fuse_blocks.divided)
+"""Reductions in two steps, once groups show where: by a kernel that is there, or for themselves."""
 
 
 class Fused(NamedTuple):
@@ -63,7 +63,6 @@ class Fuser:
         self.inlined: set[Node] = set()
         self.copied: set[Node] = set()
         self.users = graph.users()
-        self.outputs = {storage(n) for n in graph.outputs}
         for node in nodes:
             if node.size and not (is_view(node) or is_source(node) or self._inline(node)):
                 self._place(node)
@@ -102,8 +101,7 @@ class Fuser:
     def _join(self, group: Group, new: Group, reads: list[Edge]) -> bool:
         """Add a new group to one that it reads, where both can be one kernel."""
         inside = [e for e in reads if self.groups.home.get(e.source) is group]
-        (node,) = new.members
-        if group.kind == "matmul" and not (is_map(node) and self._ends_product(node, inside)):
+        if group.kind == "matmul" and not self._ends_product(new.members[0], inside):
             return False
         outer = joint(self.groups, group, new) if group.kind in ("nest", "matmul") else None
         if outer is None:
@@ -115,24 +113,13 @@ class Fuser:
         return True
 
     def _ends_product(self, node: Node, inside: list[Edge]) -> bool:
-        """Whether work on a product is better done in its epilogue than where its result is read.
+        """Whether work on a product is done in its epilogue, before all readers are known.
 
-        It is where nobody else reads the product, where its result must be in memory anyway, and
-        for masks, which are much smaller than what they are made of.
+        It is where nobody else reads the product, and for masks, which are much smaller than what
+        they are made of: a ReLU's is made where its result is.
         """
         alone = all(len(self.users[e.source]) == 1 for e in inside)
-        stored = any(x is node for u in self._readers(node) for x in stored_operands(u))
-        small = all(node.dtype.itemsize * 4 <= e.source.dtype.itemsize for e in inside)
-        return alone or stored or small or node in self.outputs
-
-    def _readers(self, node: Node) -> list[Node]:
-        """The users of a node and of its reshapes."""
-        found: list[Node] = []
-        stack = [node]
-        while stack:
-            for user in self.users[stack.pop()]:
-                (stack if isinstance(user.primitive, Reshape) else found).append(user)
-        return found
+        return alone or all(node.dtype.itemsize * 4 <= e.source.dtype.itemsize for e in inside)
 
 
 def _state_nodes(graph: Graph, tied: set[Node]) -> set[Node]:

@@ -40,7 +40,13 @@ def _neighbours(groups: Groups, group: Group) -> list[Group]:
             if kind == "same" and source.size > 1:
                 found.update(dict.fromkeys(groups.readers.get(source, ())[-8:]))
     found.pop(group, None)
-    return [g for g in found if g.kind == "nest"]
+    return [g for g in found if g.kind == "nest" or _epilogue(g, group)]
+
+
+def _epilogue(product: Group, group: Group) -> bool:
+    """Whether a group is all that becomes of a product: its elements then need no memory."""
+    same = product.size == group.size and group.pattern is None
+    return product.kind == "matmul" and same and product.users == {group}
 
 
 def joint(groups: Groups, first: Group, second: Group) -> set[Node] | None:

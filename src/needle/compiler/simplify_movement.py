@@ -6,7 +6,6 @@ stands on a Reshape, and a constant array is a Broadcast of a 0-d Constant.
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -14,12 +13,13 @@ from typing import Any
 import numpy as np
 
 from needle.compiler.graph import Build, Node
+from needle.compiler.lower_index import anchor
 from needle.compiler.primitives import (
     Broadcast, Concat, Constant, Elementwise, Flip, Pad, Permute, Primitive, Reduce, Reshape,
     Slice, Windows,
 )  # fmt: skip
 from needle.compiler.simplify_rewriter import (
-    Rewriter, scalar, stretched_axes, under,
+    Rewriter, scalar, stretched_axes,
 )  # fmt: skip
 
 
@@ -161,34 +161,29 @@ def slice_of_broadcast(p: Slice, below: Broadcast, node: Node, make: Rewriter) -
 
 def slice_of_reshape(p: Slice, below: Reshape, node: Node, make: Rewriter) -> Node | None:
     """reshape(x)[a:b] -> reshape(x[c:d]) where both are the same whole rows."""
-    (x,) = node.inputs
-    (source,) = x.inputs
-    if not source.shape or node.shape[1:] != x.shape[1:] or p.steps[:1] != (1,):
-        return None
-    rest = source.shape[1:]
-    (first, n), (last, m) = (
-        divmod(row * math.prod(x.shape[1:]), math.prod(rest)) for row in (p.starts[0], p.stops[0])
-    )
-    if n or m:
-        return None
-    cut = Slice((first, *[0] * len(rest)), (last, *rest), (1,) * len(source.shape))
-    return make.reshape(make(cut, source), node.shape)
+    base, start = anchor(node)
+    return _rows(base, start, node, make) if base is not node else None
 
 
 def concat_of_slices(p: Concat, below: Slice | Reshape, node: Node, make: Rewriter) -> Node | None:
     """concat(x[0:1], x[1:2], ...) -> x[0:n] where the parts follow one another in x."""
-    parts = [under(x, Reshape) for x in node.inputs]
-    cuts = [x.primitive for x in parts if isinstance(x.primitive, Slice) and p.axis == 0]
-    if len(cuts) < len(parts):
+    places = [anchor(x) for x in node.inputs]
+    (base, start), end = places[0], places[0][1]
+    for x, place in zip(node.inputs, places, strict=True):
+        if place != (base, end):
+            return None
+        end += x.size
+    return _rows(base, start, node, make) if math.prod(node.shape[: p.axis]) == 1 else None
+
+
+def _rows(base: Node, start: int, node: Node, make: Rewriter) -> Node | None:
+    """The elements of `base` from `start` on in the shape of `node`, if they are whole rows."""
+    rest = base.shape[1:]
+    (first, left), (rows, more) = (divmod(n, math.prod(rest)) for n in (start, node.size))
+    if left or more or not base.shape:
         return None
-    (base,) = parts[0].inputs
-    same = all(x.inputs[0] is base and x.shape[1:] == base.shape[1:] for x in parts)
-    in_line = all(a.stops[0] == b.starts[0] for a, b in itertools.pairwise(cuts))
-    if not same or not in_line or any(cut.steps[0] != 1 for cut in cuts):
-        return None
-    stops = (cuts[-1].stops[0], *base.shape[1:])
-    rows = make(Slice(cuts[0].starts, stops, (1,) * len(stops)), base)
-    return make.reshape(rows, node.shape)
+    cut = Slice((first, *[0] * len(rest)), (first + rows, *rest), (1,) * len(base.shape))
+    return make.reshape(make(cut, base), node.shape)
 
 
 def concat_of_reshapes(p: Concat, below: Reshape, node: Node, make: Rewriter) -> Node | None:
