@@ -77,9 +77,7 @@ def _roll(a: Any, shift: Any, axis: Any = None) -> Any:
     x = as_traced(a)
     if axis is None:
         return _roll(x.ravel(), shift, 0).reshape(x.shape)
-    axes = [axis] if isinstance(axis, int) else list(axis)
-    shifts = [shift] * len(axes) if isinstance(shift, int) else shift
-    for by, k in zip(shifts, axes, strict=True):
+    for by, k in np.broadcast(shift, axis):
         at = -by % x.shape[k] if x.shape[k] else 0
         x = np.concatenate(_split(x, [at], k)[::-1], k)
     return x.copy()
@@ -92,18 +90,14 @@ def _stack(arrays: Sequence[Any], axis: int = 0, *, dtype: Any = None) -> Any:
     return n.concatenate([np.expand_dims(as_traced(x), axis) for x in arrays], axis, dtype=dtype)
 
 
-def _vstack(tup: Sequence[Any], *, dtype: Any = None) -> Any:
-    return n.concatenate([np.atleast_2d(as_traced(x)) for x in tup], 0, dtype=dtype)
+def _joining(grow: Callable[[Any], Any], axis: int) -> Callable[..., Any]:
+    """Make `vstack` or one like it: parts that are made of one rank, joined along an axis."""
 
+    def join(tup: Sequence[Any], *, dtype: Any = None) -> Any:
+        parts = [grow(as_traced(x)) for x in tup]
+        return n.concatenate(parts, min(axis, parts[0].ndim - 1), dtype=dtype)
 
-def _hstack(tup: Sequence[Any], *, dtype: Any = None) -> Any:
-    parts = [np.atleast_1d(as_traced(x)) for x in tup]
-    return n.concatenate(parts, 0 if parts[0].ndim == 1 else 1, dtype=dtype)
-
-
-def _column_stack(tup: Sequence[Any]) -> Any:
-    parts = [as_traced(x) for x in tup]
-    return _hstack([x.reshape((-1, 1)) if x.ndim < 2 else x for x in parts])
+    return join
 
 
 def _splitting(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -296,10 +290,13 @@ _TABLE: dict[str, Callable[..., Any]] = {
     "flip": n.flip, "fliplr": lambda m: n.flip(m, 1), "flipud": lambda m: n.flip(m, 0),
     "broadcast_to": n.broadcast_to, "broadcast_arrays": _broadcast_arrays,
     "concatenate concat": n.concatenate,
-    "stack": _stack, "vstack": _vstack, "hstack": _hstack, "column_stack": _column_stack,
+    "stack": _stack, "vstack": _joining(np.atleast_2d, 0), "hstack": _joining(np.atleast_1d, 1),
+    "column_stack": _joining(lambda x: x.reshape((-1, 1)) if x.ndim < 2 else x, 1),
+    "dstack": _joining(np.atleast_3d, 2),
     "split": _split, "array_split": _splitting(np.array_split),
     "roll": _roll, "repeat": _repeat, "tile": _tile, "pad": n.pad,
     "atleast_1d": _at_least(np.atleast_1d), "atleast_2d": _at_least(np.atleast_2d),
+    "atleast_3d": _at_least(np.atleast_3d),
     "zeros empty": _filled(0), "ones": _filled(1), "full": n.full,
     "zeros_like empty_like": _filled_like(0), "ones_like": _filled_like(1),
     "full_like": _full_like, "asarray asanyarray ascontiguousarray": _asarray,
