@@ -55,6 +55,16 @@ def literal_text(value: float, dtype: str, width: int = 1) -> str:
     return scalar if width == 1 else f"splat ({_LLVM_TYPES[dtype]} {scalar})"
 
 
+def _operator(method: str, op: str) -> Callable[[Value, Operand], Value]:
+    """An operator that writes an instruction."""
+
+    def write(self: Value, other: Operand) -> Value:
+        written: Value = getattr(self.builder, method)(op, self, other)
+        return written
+
+    return write
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Value:
     """An SSA value, or a literal; operators write instructions.
@@ -80,21 +90,16 @@ class Value:
         """Type and name, as an argument is written."""
         return f"{self.type} {self.text}"
 
-    def __add__(self, other: Operand) -> Value:
-        return self.builder.arithmetic("add", self, other)
-
-    __radd__ = __add__
-
-    def __sub__(self, other: Operand) -> Value:
-        return self.builder.arithmetic("sub", self, other)
+    __add__ = __radd__ = _operator("arithmetic", "add")
+    __mul__ = __rmul__ = _operator("arithmetic", "mul")
+    __sub__ = _operator("arithmetic", "sub")
+    __and__, __or__ = _operator("binary", "and"), _operator("binary", "or")
+    __xor__, __lshift__ = _operator("binary", "xor"), _operator("binary", "shl")
+    __lt__, __le__ = _operator("compare", "lt"), _operator("compare", "le")
+    __gt__, __ge__ = _operator("compare", "gt"), _operator("compare", "ge")
 
     def __rsub__(self, other: float) -> Value:
         return self.builder.arithmetic("sub", other, self)
-
-    def __mul__(self, other: Operand) -> Value:
-        return self.builder.arithmetic("mul", self, other)
-
-    __rmul__ = __mul__
 
     def __truediv__(self, other: Operand) -> Value:
         return self.builder.div(self, other)
@@ -102,41 +107,17 @@ class Value:
     def __rtruediv__(self, other: float) -> Value:
         return self.builder.div(other, self)
 
+    def __rshift__(self, other: Operand) -> Value:
+        return self.builder.binary("ashr" if is_signed(self.dtype) else "lshr", self, other)
+
     def __neg__(self) -> Value:
         return self.builder.neg(self)
 
     def __abs__(self) -> Value:
         return self.builder.intrinsic("fabs", self)
 
-    def __and__(self, other: Operand) -> Value:
-        return self.builder.binary("and", self, other)
-
-    def __or__(self, other: Operand) -> Value:
-        return self.builder.binary("or", self, other)
-
-    def __xor__(self, other: Operand) -> Value:
-        return self.builder.binary("xor", self, other)
-
     def __invert__(self) -> Value:
         return self ^ (True if self.dtype == "bool" else -1)
-
-    def __lshift__(self, other: Operand) -> Value:
-        return self.builder.binary("shl", self, other)
-
-    def __rshift__(self, other: Operand) -> Value:
-        return self.builder.binary("ashr" if is_signed(self.dtype) else "lshr", self, other)
-
-    def __lt__(self, other: Operand) -> Value:
-        return self.builder.compare("lt", self, other)
-
-    def __le__(self, other: Operand) -> Value:
-        return self.builder.compare("le", self, other)
-
-    def __gt__(self, other: Operand) -> Value:
-        return self.builder.compare("gt", self, other)
-
-    def __ge__(self, other: Operand) -> Value:
-        return self.builder.compare("ge", self, other)
 
     def __bool__(self) -> bool:
         raise TypeError("the value of an instruction is known only when the code runs")
@@ -201,28 +182,13 @@ class Arithmetic:
         x, y = self.match(x, y)
         return self.emit(f"{op} {x.typed}, {y.text}", x.dtype, x.width)
 
-    def _fold(self, op: str, x: Operand, y: Operand) -> Value | None:
-        """Index arithmetic on literals, and x + 0, x * 1."""
-        x, y = self.match(x, y)
-        if x.dtype != "int64" or x.width != 1:
-            return None
-        if x.literal is not None and y.literal is not None:
-            a, b = int(x.literal), int(y.literal)
-            return self.const({"add": a + b, "sub": a - b, "mul": a * b}[op], "int64")
-        neutral = 1 if op == "mul" else 0
-        if y.literal == neutral:
-            return x
-        if x.literal == neutral and op != "sub":
-            return y
-        return None
-
     def arithmetic(self, op: str, x: Operand, y: Operand) -> Value:
         """``add``, ``sub`` or ``mul`` of integers or floats."""
-        folded = self._fold(op, x, y)
-        if folded is not None:
-            return folded
         x, y = self.match(x, y)
-        return self.binary(f"f{op} {self._contract}".rstrip() if is_float(x.dtype) else op, x, y)
+        if is_float(x.dtype):
+            return self.binary(f"f{op} {self._contract}".rstrip(), x, y)
+        folded = _folded(op, x, y) if x.dtype == "int64" and x.width == 1 else None
+        return self.binary(op, x, y) if folded is None else folded
 
     def div(self, x: Operand, y: Operand) -> Value:
         """``x / y`` of floats; of integers, rounded towards zero (undefined for y = 0)."""
@@ -361,3 +327,14 @@ class Arithmetic:
             half = x.width // 2
             x = combine(self.extract(x, 0, half), self.extract(x, half, half))
         return x
+
+
+def _folded(op: str, x: Value, y: Value) -> Value | None:
+    """Index arithmetic on literals, and x + 0, x * 1."""
+    if x.literal is not None and y.literal is not None:
+        a, b = int(x.literal), int(y.literal)
+        return x.builder.const({"add": a + b, "sub": a - b, "mul": a * b}[op], "int64")
+    neutral = 1 if op == "mul" else 0
+    if y.literal == neutral:
+        return x
+    return y if x.literal == neutral and op != "sub" else None
