@@ -31,8 +31,11 @@ class Peer:
         if self.variant == "channels-last":
             params = {name: channels_last(p) for name, p in params.items()}
             data = [channels_last(d) for d in data]
-        for p in params.values():
+        for name, p in params.items():
             p.requires_grad_()
+            if p.ndim == 1:  # made here: a dictionary that grows has the model compiled again
+                zeros, ones = torch.zeros(p.shape), torch.ones(p.shape)
+                self.running[name.removesuffix(".weight")] = zeros, ones
 
         def model(*data: torch.Tensor) -> torch.Tensor:
             return task.peers(self, params, *data)
@@ -104,8 +107,6 @@ class Peer:
 
     def batch_norm(self, p: Params, name: str, x: Any) -> Any:
         weight, bias = p[f"{name}.weight"], p[f"{name}.bias"]
-        if name not in self.running:
-            self.running[name] = torch.zeros(len(weight)), torch.ones(len(weight))
         mean, var = self.running[name]
         return F.batch_norm(x, mean, var, weight, bias, training=True)
 
