@@ -238,9 +238,15 @@ BAD = {
         r"model\.0 \(Embedding 5 -> 2\): embedding: .*0 to 4, got 5",
     ),
     "heads": (
-        lambda: nn.MultiHeadAttention()(Q, Q, Q[:, :, :3]), ShapeError, r"v \(2, 3, 4, E\), got \(2, 3, 3, 5\)"
+        lambda: nn.MultiHeadAttention()(Q, Q, Q[:, :, :3]),
+        ShapeError,
+        r"v \(2, 3, 4, E\), got \(2, 3, 3, 5\)",
     ),
-    "widths": (lambda: nn.MultiHeadAttention()(Q, Q[..., :4], Q), ShapeError, r"k \(2, 3, S, 5\), got \(2, 3, 4, 4\)"),
+    "widths": (
+        lambda: nn.MultiHeadAttention()(Q, Q[..., :4], Q),
+        ShapeError,
+        r"k \(2, 3, S, 5\), got \(2, 3, 4, 4\)",
+    ),
     "attention rank": (
         lambda: nn.AttentionLayer(3, 2, 2)(X[0]), ShapeError, r"\(batch, time, feat.*\(2, 3\)"
     ),

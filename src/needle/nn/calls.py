@@ -7,6 +7,7 @@ import threading
 import warnings
 import weakref
 from collections.abc import Collection
+from functools import lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -81,10 +82,16 @@ def check_shape(module: Module, x: Any, expected: str, hint: str = "") -> None:
     Numbers are sizes, names stand for any size.
     """
     check_array(module, x)
-    sizes, shape = expected[expected.index("(") + 1 : -1].split(", "), tuple(x.shape)
-    fits = (not size.isdigit() or int(size) == n for size, n in zip(sizes, shape, strict=False))
-    if len(sizes) != len(shape) or not all(fits):
+    sizes, shape = _sizes(expected), tuple(x.shape)
+    differ = [size not in (None, n) for size, n in zip(sizes, shape, strict=False)]
+    if len(sizes) != len(shape) or True in differ:
         raise fail(module, ShapeError, f"expected {expected}, got {shape}{hint}")
+
+
+@lru_cache(1024)  # a call of a layer is not to parse texts
+def _sizes(expected: str) -> list[int | None]:
+    sizes = expected[expected.index("(") + 1 : -1].split(", ")
+    return [int(size) if size.isdigit() else None for size in sizes]
 
 
 def check_last_axes(module: Module, x: Any, *sizes: int, argument: str = "") -> None:

@@ -99,7 +99,7 @@ def kept_shape(shape: Sequence[int], axes: Sequence[int]) -> tuple[int, ...]:
 def wanted(node: Any, *gradients: Callable[[], Any]) -> tuple[Any, ...]:
     """Return the gradient of each input, computed only where the input requires one."""
     pairs = zip(gradients, node.inputs, strict=True)
-    return tuple(compute() if x.requires_grad else None for compute, x in pairs)
+    return tuple([compute() if x.requires_grad else None for compute, x in pairs])
 
 
 def as_shape(op: str, shape: Any) -> tuple[int, ...]:

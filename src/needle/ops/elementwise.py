@@ -31,11 +31,11 @@ class Elementwise(TensorOp):
         by_input, inputs = self.gradients, node.inputs
         if len(inputs) == 1:
             return by_input[0](out_grad, node, inputs[0])
-        pairs = zip(by_input, inputs, strict=True)
-        return tuple(
+        gradients = [  # not a generator: it would cost a microsecond
             sum_to(f(out_grad, node, *inputs), x.shape) if f and x.requires_grad else None
-            for f, x in pairs
-        )
+            for f, x in zip(by_input, inputs, strict=True)
+        ]
+        return tuple(gradients)
 
 
 def elementwise(
