@@ -747,4 +747,45 @@ def test_gradients_that_need_no_input_and_arrays_without_elements(jit, function,
         np.testing.assert_allclose(a, b, rtol=1e-6)
 
 
+def reset(w):
+    w.grad = None
+
+
+def replace_grad(w):
+    w.grad = ndl.Tensor(np.zeros(w.shape, "float32"))
+
+
+@pytest.mark.parametrize("between", [reset, replace_grad, lambda w: None])
+def test_a_gradient_that_is_kept_keeps_its_values(jit, between):
+    """The slot, which the call replaces, is not the only one who may hold it."""
+    w = nn.Parameter(init.ones(64))
+    twice = jit(lambda x: (w * x * 2).sum().backward())
+    f, kept = jit(lambda x: (w * x).sum().backward()), []
+    for k in range(6):
+        rows = np.full((1 + k % 2, 64), k + 1, "float32")  # two programs that take turns
+        (twice if k == 3 else f)(rows)
+        kept.append(w.grad)
+        between(w)
+    assert [set(grad.tolist()) for grad in kept] == [{1}, {4}, {3}, {16}, {5}, {12}]
+    given = [ndl.Tensor(np.full(64, k, "float32")) for k in range(3)]
+    g = jit(lambda x: (x * x).sum().backward())
+    for x in given:
+        g(x)
+    assert [set(x.grad.tolist()) for x in given] == [{0}, {2}, {4}]
+
+
+def test_a_numpy_number_widens_no_tensor(jit):
+    opt = ndl.optim.SGD([nn.Parameter(init.ones(2))], lr=0.5)
+
+    def f(x, s):
+        return x * opt.lr, x + s, s - x, ndl.ops.multiply(s, x)
+
+    compiled, x = jit(f), ndl.Tensor(X)
+    for rate, s in ((0.5, 1.0), (np.float64(0.25), np.float64(2)), (np.float32(0.5), np.int64(3))):
+        opt.lr = rate
+        for a, b in zip(compiled(x, s), f(x, s), strict=True):
+            assert a.dtype == b.dtype == np.float32
+            np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-6)
+
+
 module = sys.modules[__name__]

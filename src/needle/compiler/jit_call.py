@@ -34,12 +34,13 @@ class Variant:
         self.wiring = wire(trace, trace.outputs, trace.tied)
         self.compile = compile
         self.executable = compile(self.wiring.graph, self.wiring.tied, self.wiring.numbers)
-        in_place = set()
+        in_place, vouched = set(), set[int]()
         if isinstance(self.executable, BoundProgram):
             self.executable = _vouched(self.executable, [p for _, p in trace.grads])
+            vouched = self.executable.vouched
             outputs = enumerate(self.executable.program.outputs)
             in_place = {j for j, output in outputs if output.in_place is not None}
-        self.fetch = Fetch(trace, self.wiring, state, in_place)
+        self.fetch = Fetch(trace, self.wiring, state, in_place, vouched)
         inputs = enumerate(self.wiring.graph.inputs)
         self.arrays = [node for i, node in inputs if i not in self.wiring.numbers]
         self.copied = 0

@@ -133,12 +133,14 @@ class Fetch:
     there; `moved` is whether state that is written in place stands in another array than before.
     """
 
-    def __init__(self, trace: Trace, wiring: Wiring, state: State, in_place: set[int]) -> None:
+    def __init__(
+        self, trace: Trace, wiring: Wiring, state: State, in_place: set[int], vouched: set[int]
+    ) -> None:
         self.names: dict[str, Any] = {
             "grad": grad_array, "draw": _draw, "Tensor": Tensor, "copyto": np.copyto,
             "refs": sys.getrefcount, "array_equal": np.array_equal, "apart": _apart,
         }  # fmt: skip
-        self.state, self.trace, self.in_place = state, trace, in_place
+        self.state, self.trace, self.in_place, self.vouched = state, trace, in_place, vouched
         self.draws_key = any(isinstance(origin, Key) for origin in trace.recorder.values)
         unpack = "".join(f"t{i}, " for i in range(len(state.tensors)))
         unpack = f"{unpack}= tensors" if unpack else "pass"
@@ -214,10 +216,12 @@ class Fetch:
 
     def _release_lines(self) -> list[str]:
         """Let the reference count of an array tell who sees it, also through a Tensor."""
-        lines = ["held = []"] if any(p in self.trace.tied for *_, p in self.trace.slots) else []
-        for owner, _ in self.trace.grads:
+        lines = ["held = []", "outs = executable._outputs"] if self.vouched else ["held = []"]
+        for owner, place in self.trace.grads:
             x = self.owner(owner)
             lines.append(f"if type({x}._grad) is Tensor: {x}._grad = {x}._grad._data")
+            if place in self.vouched:  # whoever holds the one of the last call, is it the slot?
+                lines.append(f"if {x}._grad is not outs[{place}]: held.append(outs[{place}])")
         for number, key, _, output in self.trace.slots:
             x = self._tensor_in(number, key)
             if output in self.trace.tied and x:

@@ -56,7 +56,8 @@ class StepTracer:
         """Remember what was made inside: its data is its own."""
         if isinstance(value._data, TracedNumber):
             number = value._data
-            value._data = WeakArray(self.recorder, number.node(), number.weak)
+            weak = number.value.item() if isinstance(number.value, np.generic) else number.value
+            value._data = WeakArray(self.recorder, number.node(), type(weak))
         self.inside[id(value)] = value
 
     def made(self, value: Any) -> bool:

@@ -58,7 +58,8 @@ class BoundProgram:
     from, and one more (the sequence passed to `call`, a variable while it calls `run`).
 
     `vouch(j, n)` says that n of the references to result j, as last returned, may see it
-    overwritten by the next call (a gradient in its slot, which the call replaces).
+    overwritten by the next call (a gradient in its slot, which the call replaces). Where the slot
+    holds something else by then, the caller of `run` holds the array meanwhile.
     """
 
     def __init__(self, program: Program, library: Library) -> None:
@@ -71,6 +72,7 @@ class BoundProgram:
         self._numbers = np.zeros(max(1, len(formats)), "int64")
         self._number_bytes = self._numbers.data
         self._status = np.zeros(2, "int64")
+        self.vouched: set[int] = set()
         self.moved = 0  # how often an in-place output got another array than the caller's
         self._constants = [aligned_copy(constant) for constant in program.constants]
         self.arrays: list[np.ndarray | None] = [None] * len(self._inputs)
@@ -159,6 +161,7 @@ class BoundProgram:
 
     def vouch(self, output: int, references: int) -> None:
         """Let `references` more references to a result not keep it from being overwritten."""
+        self.vouched.add(output)
         k = len(self._in_place) + self._result_at.index(output)
         self._limits[k] = _own_references() + 1 + references
 
