@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from needle import settings
+from needle.compiler import plan
 from needle.compiler.fuse import fuse
 from needle.compiler.fuse_rules import Partial, pattern_of, refined
 from needle.compiler.graph import Graph
@@ -13,6 +14,7 @@ from needle.compiler.simplify import simplify
 from tests.compiler import building as g
 from tests.compiler.compiled import compiled_program, run_plain
 from tests.compiler.graphs import GRAPHS
+from tests.compiler.random_programs import generate
 
 SIZES = {"n": 256, "d": 512}
 
@@ -132,6 +134,16 @@ def test_what_a_product_is_followed_by_is_its_epilogue():
     assert group.outputs == [result]
 
 
+def test_a_group_that_is_all_that_becomes_of_a_product_is_its_epilogue():
+    x, w = g.input_node(0, "x", (8, 5), "float32"), g.input_node(1, "w", (5, 7), "float32")
+    product = g.matmul(x, w)
+    gate, value = g.unary("sigmoid", product), g.unary("tanh", product)
+    result = g.mul(gate, value)
+    (group,) = groups_of(Graph((x, w), (result, value)))
+    assert group.kind == "matmul"
+    assert len(groups_of(Graph((x, w), (result, g.reduce("sum", product, (0,)))))) == 2
+
+
 def test_work_on_one_value_per_row_joins_the_kernel_that_makes_the_rows():
     x, w = g.input_node(0, "x", (64, 40), "float32"), g.input_node(1, "w", (64,), "float32")
     first = g.reduce("sum", x, (1,))
@@ -181,6 +193,15 @@ def test_sums_down_the_columns_of_a_row_wise_kernel_leave_partial_results():
     e = np.exp(array.astype("float64") - array.max(1, keepdims=True))
     for got, want in zip(run_plain(graph, [array]), (e, e.sum(0), e.sum()), strict=True):
         np.testing.assert_allclose(got, want, rtol=1e-5)
+
+
+def test_no_group_of_a_random_program_has_to_be_taken_apart(monkeypatch):
+    def separate(group):
+        raise AssertionError(f"{group} is not aligned")
+
+    monkeypatch.setattr(plan, "separate", separate)
+    for seed in range(180, 220):
+        plan.compile_graph(simplify(generate(seed)[0]))
 
 
 def test_patterns_name_loops_whatever_the_shapes():

@@ -19,7 +19,7 @@ from needle.compiler.fuse_rules import (
 )  # fmt: skip
 from needle.compiler.graph import Graph, Node
 from needle.compiler.lower_index import storage
-from needle.compiler.primitives import Input
+from needle.compiler.primitives import Input, Reshape
 
 REWRITES = (fuse_cross.split, fuse_blocks.divided)
 """Reductions in two steps, once groups show where: by a kernel that is there, or for themselves."""
@@ -71,6 +71,7 @@ class Fuser:
                 self._copy(node)
         if fusing:
             fuse_merge.merge(self.groups)
+            fuse_merge.end_products(self.groups)
 
     def _inline(self, node: Node) -> bool:
         """Whether a node is computed wherever it is used: scalars made of inputs alone."""
@@ -115,11 +116,22 @@ class Fuser:
     def _ends_product(self, node: Node, inside: list[Edge]) -> bool:
         """Whether work on a product is done in its epilogue, before all readers are known.
 
-        It is where nobody else reads the product, and for masks, which are much smaller than what
-        they are made of: a ReLU's is made where its result is.
+        It is where nobody else reads the product, where its result must be in memory anyway, and
+        for masks, which are much smaller than what they are made of.
         """
         alone = all(len(self.users[e.source]) == 1 for e in inside)
-        return alone or all(node.dtype.itemsize * 4 <= e.source.dtype.itemsize for e in inside)
+        stored = any(x is node for u in self._readers(node) for x in stored_operands(u))
+        small = all(node.dtype.itemsize * 4 <= e.source.dtype.itemsize for e in inside)
+        return alone or stored or small
+
+    def _readers(self, node: Node) -> list[Node]:
+        """The users of a node and of its reshapes."""
+        found: list[Node] = []
+        stack = [node]
+        while stack:
+            for user in self.users[stack.pop()]:
+                (stack if isinstance(user.primitive, Reshape) else found).append(user)
+        return found
 
 
 def _state_nodes(graph: Graph, tied: set[Node]) -> set[Node]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 
 from needle.compiler.fuse_rules import (
-    Edge, Partial, Pattern, is_reduce, outer_size, per_row,
+    Edge, Partial, Pattern, is_reduce, is_view, outer_size, per_row,
 )  # fmt: skip
 from needle.compiler.fuse_group import MOST_MEMBERS, Group, Groups
 from needle.compiler.graph import Node
@@ -40,13 +40,21 @@ def _neighbours(groups: Groups, group: Group) -> list[Group]:
             if kind == "same" and source.size > 1:
                 found.update(dict.fromkeys(groups.readers.get(source, ())[-8:]))
     found.pop(group, None)
-    return [g for g in found if g.kind == "nest" or _epilogue(g, group)]
+    return [g for g in found if g.kind == "nest"]
 
 
-def _epilogue(product: Group, group: Group) -> bool:
-    """Whether a group is all that becomes of a product: its elements then need no memory."""
-    same = product.size == group.size and group.pattern is None
-    return product.kind == "matmul" and same and product.users == {group}
+def end_products(groups: Groups) -> None:
+    """Make a group the epilogue of a product if it is all that becomes of it.
+
+    Last, when reductions have found their groups: what is made for them stays with them.
+    """
+    for product in [g for g in groups.alive() if g.kind == "matmul" and len(g.users) == 1]:
+        (group,) = product.users
+        outer = joint(groups, product, group) if group.kind == "nest" else None
+        if outer is not None:
+            first = product.members[0]
+            groups.join(product, group, outer)
+            product.members.sort(key=lambda node: node is not first)  # whatever stood before it
 
 
 def joint(groups: Groups, first: Group, second: Group) -> set[Node] | None:
@@ -56,11 +64,14 @@ def joint(groups: Groups, first: Group, second: Group) -> set[Node] | None:
     """
     if first.state != second.state or len(first.members) + len(second.members) > MOST_MEMBERS:
         return None
+    in_place = second.pattern is None and not any(map(is_view, second.members))
+    if first.kind == "matmul" and not in_place:
+        return None
     pattern = first.pattern if first.pattern is not None else second.pattern
     found = None
     if first.size == second.size and second.pattern in (None, pattern):
         found = _in_step(groups, first, second, first.outer | second.outer, pattern)
-    if found is None and second.pattern is None and second.size == outer_size(first.space):
+    if found is None and in_place and second.size == outer_size(first.space):
         rows = {node for node in second.members if not is_reduce(node)}
         found = _in_step(groups, first, second, first.outer | rows, pattern)
     return None if found is None or groups.between(first, second) else found
