@@ -114,6 +114,15 @@ def test_an_index_out_of_range_raises_and_leaves_state_unchanged(bad, rng):
     np.testing.assert_array_equal(good[1], state)
 
 
+@pytest.mark.parametrize("fn", ["sum", "prod", "min"])
+def test_a_reduction_of_a_product_of_one_row_is_no_epilogue(fn, rng):
+    x, w = g.input_node(0, "x", (1, 5), "float32"), g.input_node(1, "w", (5, 7), "float32")
+    graph = g.Graph((x, w), (g.reduce(fn, g.matmul(x, w), (0, 1)),))
+    arrays = [rng.standard_normal(n.shape).astype("float32") for n in graph.inputs]
+    (found,), (expected,) = run_compiled(graph, arrays), interpret(graph, arrays)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
 def test_scatter_add_adds_in_order_and_checks_its_index(rng):
     updates, index = g.input_node(0, "u", (9, 70), "float32"), g.input_node(1, "i", (9,), "int32")
     bound = load(compile_graph(g.Graph((updates, index), (g.scatter_add(updates, index, 0, 5),))))
