@@ -788,4 +788,13 @@ def test_a_numpy_number_widens_no_tensor(jit):
             np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-6)
 
 
+def test_a_truth_about_a_number_is_a_number(jit):
+    opt = ndl.optim.SGD([nn.Parameter(init.ones(2))], lr=0.5)
+    f = jit(lambda x: np.where(np.isfinite(opt.lr), x, 0) + np.isnan(opt.lr) * x)
+    for rate, factor in ((0.5, 1), (np.inf, 0)):
+        opt.lr = rate
+        np.testing.assert_allclose(f(X), X * factor)
+    assert count(f) == 1
+
+
 module = sys.modules[__name__]

@@ -160,7 +160,11 @@ class Fetch:
 
     def _run_lines(self, wiring: Wiring) -> list[str]:
         origins = wiring.origins
-        numbers = "".join(f"v{o.position}, " for o in origins if isinstance(o, NumberOrigin))
+        given = [o.position for o in origins if isinstance(o, NumberOrigin)]
+        samples = self.trace.recorder.samples  # NumPy's bools are no integers
+        numbers = "".join(
+            f"int(v{i}), " if isinstance(samples[i], np.bool_) else f"v{i}, " for i in given
+        )
         arrays = [o for i, o in enumerate(origins) if i not in wiring.numbers]
         kept = [i in wiring.saved for i in range(len(origins)) if i not in wiring.numbers]
         # as they were given: the program may write into a copy of its own
