@@ -74,7 +74,7 @@ def _trace(
     tracer = StepTracer(state, leaves, draws)
     locked: list[np.ndarray] = []
     if watch:
-        tracer.recorder.on_node = lambda: generators.check(tracer.recorder)
+        tracer.recorder.on_node = lambda name: generators.check(tracer.recorder, name)
     try:
         with t.recording(tracer.recorder):
             mode.tracer = tracer

@@ -95,10 +95,10 @@ class Generators:
         self.seen = now
         return changed
 
-    def check(self, recorder: Recorder) -> None:
+    def check(self, recorder: Recorder, op: str = "") -> None:
         """Raise where a generator of the host was used, and list draws from the user's own."""
         for i in self.used():
-            source, name = recorder.source(), self.known[i][0]
+            source, name = recorder.source(op), self.known[i][0]
             if i >= 2:
                 self.drawn.append(f"drawn from {name}, before `{source.op}` at {source.place}")
                 continue

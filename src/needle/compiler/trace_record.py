@@ -81,7 +81,7 @@ class Recorder:
         self.arrays: dict[int, tuple[np.ndarray, Any]] = {}
         self.fixed: list[tuple[Any, np.ndarray]] = []  # guarded contents, by where they are
         self._numbers: dict[int, Node] = {}
-        self.on_node: Callable[[], None] | None = None
+        self.on_node: Callable[[str], None] | None = None
         self.refused: TraceError | None = None
 
     def input(self, label: str, shape: Sequence[int], dtype: Any, origin: Any) -> Node:
@@ -122,7 +122,7 @@ class Recorder:
     def make(self, primitive: Primitive, *inputs: Node) -> Node:
         """Record a node."""
         if self.on_node is not None:
-            self.on_node()
+            self.on_node(primitive.name)
         return g.make(primitive, *inputs, source=self.source(primitive.name))
 
     def source(self, otherwise: str = "") -> Source:
