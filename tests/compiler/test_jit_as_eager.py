@@ -797,4 +797,13 @@ def test_a_truth_about_a_number_is_a_number(jit):
     assert count(f) == 1
 
 
+def test_lengths_of_infinities_and_reciprocals_of_the_smallest_integers(jit):
+    values = np.array([np.inf, -np.inf, np.nan, 0, -3, 1e300])
+    a, b = (x.ravel() for x in np.meshgrid(values, values))
+    np.testing.assert_allclose(jit(np.hypot)(a, b), np.hypot(a, b))
+    for dtype in ("int8", "int64", "uint8"):
+        x = np.array([1, np.iinfo(dtype).min or 2, np.iinfo(dtype).max, 2], dtype)
+        np.testing.assert_array_equal(jit(np.reciprocal)(x), np.reciprocal(x))
+
+
 module = sys.modules[__name__]

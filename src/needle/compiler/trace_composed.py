@@ -21,7 +21,8 @@ def _hypot(a: Any, b: Any) -> Any:
     a, b = abs(a), abs(b)
     big, small = np.maximum(a, b), np.minimum(a, b)
     ratio = np.where(big == 0, small, small / big)
-    return np.where(np.isinf(big), big, big * np.sqrt(1 + ratio * ratio))
+    length = big * np.sqrt(1 + ratio * ratio)
+    return np.where(np.isinf(a), a, np.where(np.isinf(b), b, length))  # whatever the other is
 
 
 def _logaddexp(a: Any, b: Any) -> Any:

@@ -43,8 +43,8 @@ def _of_floats(fn: str, otherwise: Rule) -> Rule:
 
 def _whole_reciprocal(x: Node) -> Node:
     """1 / x without its fraction."""
-    size = t.binary("floordiv", t.like(1, x), t.unary("abs", x))
-    return t.binary("mul", t.unary("sign", x), size)
+    whole = t.compare("eq", t.unary("abs", x), t.like(1, x))
+    return t.where(whole, x, t.like(0, x))
 
 
 def _everywhere(value: bool) -> Rule:
