@@ -7,7 +7,8 @@ is a `Trace`: a graph, where its inputs come from, and what to write where when 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -33,13 +34,13 @@ class HostDraw(Exception):  # noqa: N818
     """The function drew from a generator of the host."""
 
 
-class Iterator:
+class IteratorFromBefore:
     """Stands for an iterator from before the call, whose next value only a trace would take."""
 
     def __init__(self, label: str, iterator: Any) -> None:
         self._label, self._iterator = label, iterator
 
-    def __iter__(self) -> Iterator:
+    def __iter__(self) -> IteratorFromBefore:
         return self
 
     def __next__(self) -> Any:
@@ -72,14 +73,12 @@ def _trace(
     held, held_outside = slots(state.holders), slots(outside)
     generators = Generators(own)
     tracer = StepTracer(state, leaves, draws)
-    locked: list[np.ndarray] = []
     if watch:
         tracer.recorder.on_node = lambda name: generators.check(tracer.recorder, name)
     try:
-        with t.recording(tracer.recorder):
+        with t.recording(tracer.recorder), _arrays_locked(tracer, outside):
             mode.tracer = tracer
             try:
-                locked = _lock_arrays(tracer, outside)
                 placed = slots(outside)
                 result = _run(tracer, function, args, kwargs, static, leaves)
                 if tracer.recorder.refused is not None:
@@ -93,18 +92,10 @@ def _trace(
                 collect(tracer, held, result)
             finally:
                 mode.tracer = None
-    except BaseException as error:
+    except BaseException:
         generators.restore()
-        if locked and isinstance(error, ValueError) and "read-only" in str(error):
-            raise TraceError(
-                "a compiled function writes into an array that it does not reach as its state, "
-                "which would change only while tracing; put it into an attribute of a module, or "
-                "make it an argument"
-            ) from error
         raise
     finally:
-        for array in locked:
-            array.flags.writeable = True
         restore(state.holders, held)
         restore(outside, held_outside)
         tracer.clear()
@@ -112,11 +103,9 @@ def _trace(
     return tracer.trace
 
 
-def _lock_arrays(tracer: StepTracer, outside: list[Holder]) -> list[np.ndarray]:
-    """Have arrays that are attributes of other objects traced, and let nobody write into the rest.
-
-    Returns those that are locked.
-    """
+@contextlib.contextmanager
+def _arrays_locked(tracer: StepTracer, outside: list[Holder]) -> Iterator[None]:
+    """Have arrays that are attributes of other objects traced; nobody writes into the rest."""
     rest = [x for _, x in tracer.state.others if isinstance(x, np.ndarray)]
     for holder in outside:
         for key, x in holder.items():
@@ -129,7 +118,19 @@ def _lock_arrays(tracer: StepTracer, outside: list[Holder]) -> list[np.ndarray]:
     locked = [x for x in rest if x.flags.writeable]
     for x in locked:
         x.flags.writeable = False
-    return locked
+    try:
+        yield
+    except ValueError as error:
+        if not locked or "read-only" not in str(error):
+            raise
+        raise TraceError(
+            "a compiled function writes into an array that it does not reach as its state, "
+            "which would change only while tracing; put it into an attribute of a module, or "
+            "make it an argument"
+        ) from error
+    finally:
+        for x in locked:
+            x.flags.writeable = True
 
 
 def _run(
@@ -166,7 +167,8 @@ def _run(
         tracer.lifted[i, key] = target[key] = number
     for i, key in state.iterators:
         holder = state.holders[i]
-        tracer.holders[i, key] = holder.target[key] = Iterator(holder.slot(key), holder.target[key])
+        stand_in = IteratorFromBefore(holder.slot(key), holder.target[key])
+        tracer.holders[i, key] = holder.target[key] = stand_in
     with random.use_source(tracer):
         result = function(*swapped, **named)
     refuse_changes(own, held, ", or copy the argument first and change the copy")

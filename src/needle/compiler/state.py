@@ -254,6 +254,10 @@ class _Walk:
         if compiled is not None:
             self.state.others.append((label, value))
             return ("compiled", self.visit(compiled, label, root=True))
+        return self._attributes(value, label, root)
+
+    def _attributes(self, value: Any, label: str, root: bool) -> Any:
+        """Look into a module, an optimizer, an object that is an argument; note all others."""
         kind = type(value)
         kind_of = style(value)
         if kind_of or (root and not isinstance(value, type) and attributes(value)):
