@@ -70,7 +70,20 @@ class JitFunction:
         if self._eager or mode.tracer is not None:
             return self.function(*args, **kwargs)
         with pool.lock:
-            return self._call(args, kwargs)
+            if self.static:
+                kwargs, args = self._named(args, kwargs)
+            leaves, key, state = self._signature(args, kwargs)
+            failed = None
+            last_state, last_key, variant = self._last
+            if state is last_state and key == last_key and not self._check:  # as in the last call
+                try:
+                    return variant.run(state, leaves, (self.function, args, kwargs))
+                except GuardError as guard:
+                    failed = (variant, guard.index)
+                except IndexError as error:
+                    call = (self.function, args, kwargs)
+                    jit_check.raise_as_eager(state, leaves, call, error)
+            return self._other(args, kwargs, failed)
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         """Return the method of an instance, compiled for it alone."""
@@ -100,26 +113,17 @@ class JitFunction:
 
     # ---- a call
 
-    def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any], run: bool = True) -> Any:
-        if self.static:
-            kwargs, args = self._named(args, kwargs)
+    def _other(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], failed: Any = None, run: bool = True
+    ) -> Any:
+        """Call for other arguments or another state than last time, or where a guard failed."""
         leaves, key, state = self._signature(args, kwargs)
-        call = (self.function, args, kwargs)
-        last = self._last
-        failed = None
-        if run and state is last[0] and key == last[1] and not self._check:
-            try:
-                return last[2].run(state, leaves, call)
-            except GuardError as guard:
-                failed = (last[2], guard.index)
-            except IndexError as error:
-                jit_check.raise_as_eager(state, leaves, call, error)
         roots = tuple(map(id, signature.objects(key[0])))
         if roots != state.roots or not state.holds_flags():
             self._state = self._other_state(state, roots)
             failed = None
             leaves, key, state = self._signature(args, kwargs)
-        return self._look(state, leaves, key, call, failed, run)
+        return self._look(state, leaves, key, (self.function, args, kwargs), failed, run)
 
     def _look(
         self, state: State, leaves: list[Any], key: Any, call: Any, failed: Any, run: bool
@@ -229,7 +233,9 @@ class JitFunction:
         """Compile for these arguments without running: no state changes."""
         if settings.current().jit and jit_native.available():
             with pool.lock:
-                self._call(args, kwargs, run=False)
+                if self.static:
+                    kwargs, args = self._named(args, kwargs)
+                self._other(args, kwargs, run=False)
 
     @property
     def latest(self) -> Variant:

@@ -60,7 +60,7 @@ class Variant:
         """The graph that was traced."""
         return self.wiring.graph
 
-    def _take(self, i: int, array: np.ndarray) -> np.ndarray:
+    def take(self, i: int, array: np.ndarray) -> np.ndarray:
         """Bind an array that is not the one of the last call."""
         node = self.arrays[i]
         if (array.shape, array.dtype) != (node.shape, node.dtype):
@@ -78,7 +78,7 @@ class Variant:
         call = Call(self, state, leaves, args)
         runs = executable.runs()
         try:
-            out = fetch.run(leaves, tensors, targets, foreign, call, key, self._take, executable)
+            out = fetch.run(leaves, tensors, targets, foreign, call, key, executable)
             if type(out) is int:
                 raise GuardError(out)
         except KeyboardInterrupt:

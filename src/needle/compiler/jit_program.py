@@ -137,8 +137,9 @@ class Fetch:
         self, trace: Trace, wiring: Wiring, state: State, in_place: set[int], vouched: set[int]
     ) -> None:
         self.names: dict[str, Any] = {
-            "grad": grad_array, "draw": _draw, "Tensor": Tensor, "copyto": np.copyto,
-            "refs": sys.getrefcount, "array_equal": np.array_equal, "apart": _apart,
+            "grad": grad_array, "release": _release, "draw": _draw, "Tensor": Tensor,
+            "copyto": np.copyto, "refs": sys.getrefcount, "array_equal": np.array_equal,
+            "apart": _apart,
         }  # fmt: skip
         self.state, self.trace, self.in_place, self.vouched = state, trace, in_place, vouched
         self.draws_key = any(isinstance(origin, Key) for origin in trace.recorder.values)
@@ -147,7 +148,7 @@ class Fetch:
         parameters = "leaves, tensors, targets, foreign, call"
         apply = self._apply_lines()
         lines = [unpack, *self._run_lines(wiring), *apply, "return out"]
-        self.run = self._compile(f"run({parameters}, key, take, executable)", lines)
+        self.run = self._compile(f"run({parameters}, key, executable)", lines)
         self.apply = self._compile(f"apply({parameters}, out, moved)", [unpack, *apply])
         # of results that are nodes of the graph: what they were made of
         self.inputs = {position: self._inputs(found) for position, found in trace.gradients.items()}
@@ -192,7 +193,7 @@ class Fetch:
     def _bind_line(self, i: int, origin: Any) -> str:
         x = self._array(origin)
         test = "" if isinstance(origin, Draw) else f"if {x} is not a{i}: "
-        return f"{test}a{i} = take({i}, {x})"
+        return f"{test}a{i} = call.variant.take({i}, {x})"
 
     def _guard_lines(self) -> list[str]:
         """Guards on flags, on gradients from before, and on arrays whose values were fixed."""
@@ -223,9 +224,13 @@ class Fetch:
         lines = ["held = []", "outs = executable._outputs"] if self.vouched else ["held = []"]
         for owner, place in self.trace.grads:
             x = self.owner(owner)
-            lines.append(f"if type({x}._grad) is Tensor: {x}._grad = {x}._grad._data")
-            if place in self.vouched:  # whoever holds the one of the last call, is it the slot?
-                lines.append(f"if {x}._grad is not outs[{place}]: held.append(outs[{place}])")
+            if place in self.vouched:  # most often the slot holds the one of the last call
+                line = (
+                    f"if {x}._grad is not outs[{place}]: held.append(release({x}, outs[{place}]))"
+                )
+            else:
+                line = f"if type({x}._grad) is Tensor: {x}._grad = {x}._grad._data"
+            lines.append(line)
         for number, key, _, output in self.trace.slots:
             x = self._tensor_in(number, key)
             if output in self.trace.tied and x:
@@ -287,17 +292,21 @@ class Fetch:
                 lines.append(f"if type(v{i}) is not {kind}: return {TYPE_GUARD}")
             if i in recorder.guards:
                 expected = recorder.guards[i].expected
-                other = (
-                    f"!= {self._name(expected)}" if expected == expected else f"== v{i}"
-                )  # a NaN
-                lines.append(f"if v{i} {other}: return {i}")
+                lines.append(f"if v{i} {self._unlike(i, expected)}: return {i}")
         return lines
+
+    def _unlike(self, i: int, expected: Any) -> str:
+        if type(expected) is bool:
+            return f"is not {expected}"
+        return f"!= {self._name(expected)}" if expected == expected else f"== v{i}"  # a NaN
 
     def _value(self, origin: Any) -> str:
         if isinstance(origin, Calculation):
             operands = ", ".join(
                 self._name(x.value) if isinstance(x, Literal) else f"v{x}" for x in origin.operands
             )
+            if origin.function is bool:
+                return f"not not {operands}"
             return f"{self._name(origin.function)}({operands})"
         if isinstance(origin, Slot):
             return self._slot(origin.holder, origin.key)
@@ -322,6 +331,13 @@ class Fetch:
             return f"draw({origin.kind!r}, {origin.shape!r})"
         assert not isinstance(origin, OutGrad)
         return self._name(origin)
+
+
+def _release(tensor: Any, output: np.ndarray) -> np.ndarray | None:
+    """Let a gradient be the array itself; return that of the last call if the slot lost it."""
+    if type(tensor._grad) is Tensor:
+        tensor._grad = tensor._grad._data
+    return None if tensor._grad is output else output
 
 
 def grad_array(tensor: Any) -> np.ndarray:
