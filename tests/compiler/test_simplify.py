@@ -5,7 +5,8 @@ import pytest
 
 from needle.compiler.interpret import interpret
 from needle.compiler.simplify import RULES, simplify
-from needle.compiler.simplify_rewriter import Rewriter, matching_groups
+from needle.compiler.lower_index import matching_groups
+from needle.compiler.simplify_rewriter import Rewriter
 from tests.compiler import building as g
 
 RULE_NAMES = {rule.__name__ for rule in RULES}

@@ -9,12 +9,12 @@ instruction that computes it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from needle.compiler.graph import Node
-from needle.compiler.simplify_rewriter import matching_groups
 from needle.compiler.primitives import Broadcast, Flip, Pad, Permute, Reshape, Slice, Windows
 
 Shape = tuple[int, ...]
@@ -229,3 +229,26 @@ def _in_one_piece(view: Slice, node: Node) -> bool:
     if not cut or any(s != 1 and n > 1 for s, n in zip(view.steps, node.shape, strict=True)):
         return not cut
     return all(n == 1 for n in node.shape[: cut[-1]])
+
+
+def matching_groups(a: Shape, b: Shape) -> list[tuple[list[int], list[int]]]:
+    """Pair up axes of two shapes of equal, non-zero size: least groups of equal products.
+
+    (6, 1, 5) and (2, 3, 5) -> [([0], [0, 1]), ([1, 2], [2])]; unit axes join any group.
+    """
+    groups, i, j = [], 0, 0
+    while i < len(a) and j < len(b):
+        left, right = [i], [j]
+        i, j = i + 1, j + 1
+        while (p := math.prod(a[k] for k in left)) != (q := math.prod(b[k] for k in right)):
+            if p < q:
+                left.append(i)
+                i += 1
+            else:
+                right.append(j)
+                j += 1
+        groups.append((left, right))
+    if groups:
+        groups[-1][0].extend(range(i, len(a)))
+        groups[-1][1].extend(range(j, len(b)))
+    return groups

@@ -12,7 +12,6 @@ built once is only looked up in a later one.
 from __future__ import annotations
 
 import functools
-import math
 import typing
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -134,26 +133,3 @@ def stretched_axes(node: Node) -> tuple[int, ...]:
     lead = len(node.shape) - len(source)
     pairs = zip(source, node.shape[lead:], strict=True)
     return (*range(lead), *(lead + i for i, (a, b) in enumerate(pairs) if a != b))
-
-
-def matching_groups(a: Shape, b: Shape) -> list[tuple[list[int], list[int]]]:
-    """Pair up axes of two shapes of equal, non-zero size: least groups of equal products.
-
-    (6, 1, 5) and (2, 3, 5) -> [([0], [0, 1]), ([1, 2], [2])]; unit axes join any group.
-    """
-    groups, i, j = [], 0, 0
-    while i < len(a) and j < len(b):
-        left, right = [i], [j]
-        i, j = i + 1, j + 1
-        while (p := math.prod(a[k] for k in left)) != (q := math.prod(b[k] for k in right)):
-            if p < q:
-                left.append(i)
-                i += 1
-            else:
-                right.append(j)
-                j += 1
-        groups.append((left, right))
-    if groups:
-        groups[-1][0].extend(range(i, len(a)))
-        groups[-1][1].extend(range(j, len(b)))
-    return groups

@@ -8,10 +8,9 @@ import math
 from typing import NamedTuple
 
 from needle.compiler.graph import Node
+from needle.compiler.lower_index import matching_groups
 from needle.compiler.primitives import Broadcast, Permute, Reduce, Reshape
-from needle.compiler.simplify_rewriter import (
-    Rewriter, is_fn, matching_groups, stretched_axes,
-)  # fmt: skip
+from needle.compiler.simplify_rewriter import Rewriter, is_fn, stretched_axes
 
 LARGEST_SUM = 16
 """Terms into which one sum is taken apart at most; it keeps the pass linear."""
