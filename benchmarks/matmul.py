@@ -17,11 +17,11 @@ from pathlib import Path
 
 import numpy as np
 
-from needle.compiler.emit import Module
-from needle.compiler.matmul import MatMulPlan, plan_matmul
-from needle.compiler.matmul_nest import emit_matmul
-from needle.compiler.matmul_tile import Results
-from needle.compiler.native import Library, compile_module
+from needle.compiler.emit.emit import Module
+from needle.compiler.matmul.matmul import MatMulPlan, plan_matmul
+from needle.compiler.matmul.nest import emit_matmul
+from needle.compiler.matmul.tile import Results
+from needle.compiler.run.native import Library, compile_module
 from needle.compiler.target import host
 
 #: (M, N, K, A transposed, B transposed): the products of an MLPResNet step and square ones.

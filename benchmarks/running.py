@@ -19,7 +19,7 @@ import numpy as np
 
 from needle import settings
 from needle.compiler.program import Buffer, Input, Kernel, Output, Program, Step
-from needle.compiler.run import BoundProgram, load
+from needle.compiler.run.run import BoundProgram, load
 
 NOTHING = "define void @nothing(ptr %t, i64 %b, i64 %e, ptr %s) {\n  ret void\n}"
 SECONDS = 3.0
@@ -51,8 +51,8 @@ def call_time(bound: BoundProgram, state: int, threads: int) -> float:
 
 def steps_per_second() -> float:
     """Compile the MLPResNet step, wait for a line, and run the step for some seconds."""
-    from needle.compiler.plan import compile_graph
-    from needle.compiler.simplify import simplify
+    from needle.compiler.plan.plan import compile_graph
+    from needle.compiler.simplify.simplify import simplify
     from tests.compiler.compiled import state_inputs
     from tests.compiler.graphs import mlp_resnet_step, sample
 

@@ -282,7 +282,7 @@ def test_compare_runs_the_compiled_module_too(monkeypatch):
 
         return program
 
-    monkeypatch.setattr("needle.compiler.jit.jit", wrong)
+    monkeypatch.setattr("needle.compiler.jit.jit.jit", wrong)
     with pytest.raises(AssertionError, match="compiled, train, first call: gradient by weight"):
         compare(nn.Linear(4, 3), nn.Linear(4, 3), X)
     assert set(calls) == {"numpy"}  # the draws of the eager run

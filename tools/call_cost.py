@@ -14,7 +14,7 @@ import numpy as np
 
 import needle as ndl
 from needle import init, nn, optim
-from needle.compiler import pool
+from needle.compiler.run import pool
 
 X = ndl.Tensor(np.ones(4, "float32"), requires_grad=False)
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from needle.compiler.lower_bundle import Bundle, Tailed
-from needle.compiler.lower_index import Affine
-from needle.compiler.lower_instruction import Instruction, Store
-from needle.compiler.lower_nest import NestWork
-from needle.compiler.lower_phases import Phases
+from needle.compiler.index import Affine
+from needle.compiler.lower.bundle import Bundle, Tailed
+from needle.compiler.lower.instruction import Instruction, Store
+from needle.compiler.lower.nest import NestWork
+from needle.compiler.lower.phases import Phases
 
 SIGNS = {"add": "+", "sub": "-", "mul": "*", "div": "/"}
 AXES = "ijklmn"

@@ -15,14 +15,15 @@ import numpy as np
 
 import needle as ndl
 from needle import nn, settings
-from needle.compiler import jit_native, plan_order
-from needle.compiler.fuse import fuse
-from needle.compiler.graph import Graph
-from needle.compiler.lower import Kernels
-from needle.compiler.plan import compile_graph, distinct_outputs
-from needle.compiler.primitives import Broadcast, Constant, Input
+from needle.compiler.fuse.fuse import fuse
+from needle.compiler.graph.graph import Graph
+from needle.compiler.graph.primitives import Broadcast, Constant, Input
+from needle.compiler.jit import native as jit_native
+from needle.compiler.lower.lower import Kernels
+from needle.compiler.plan import order as plan_order
+from needle.compiler.plan.plan import compile_graph, distinct_outputs
 from needle.compiler.program import Buffer, Program
-from needle.compiler.simplify import simplify
+from needle.compiler.simplify.simplify import simplify
 from needle.compiler.target import named
 from tools.kernel_loops import describe
 

@@ -25,16 +25,17 @@ sys.path.insert(0, str(ROOT))
 
 import needle as ndl
 from needle import nn, settings
-from needle.compiler import jit_native, plan_order
-from needle.compiler.fuse import Fused, fuse
-from needle.compiler.graph import Graph
-from needle.compiler.lower import Kernels, Lowered
-from needle.compiler.native import assembly, llvm
-from needle.compiler.plan import compile_graph, distinct_outputs
-from needle.compiler.primitives import MatMul
-from needle.compiler.primitives_base import type_text
+from needle.compiler.fuse.fuse import Fused, fuse
+from needle.compiler.graph.graph import Graph
+from needle.compiler.graph.primitives import MatMul
+from needle.compiler.graph.primitives_base import type_text
+from needle.compiler.jit import native as jit_native
+from needle.compiler.lower.lower import Kernels, Lowered
+from needle.compiler.plan import order as plan_order
+from needle.compiler.plan.plan import compile_graph, distinct_outputs
 from needle.compiler.program import Buffer, Program
-from needle.compiler.simplify import RULES, simplify
+from needle.compiler.run.native import assembly, llvm
+from needle.compiler.simplify.simplify import RULES, simplify
 from needle.compiler.target import named
 from needle.ops.normalize import Normalize, NormalizeGradient, Standardising
 from tests.compiler.compiled import compiled_program

@@ -20,7 +20,7 @@ from needle.ops import min as min
 
 if TYPE_CHECKING:  # what `lazy` imports at first use
     from needle import data, models, testing, training
-    from needle.compiler.jit import debug_print, disable_jit, jit
+    from needle.compiler.jit.jit import debug_print, disable_jit, jit
     from needle.settings import set_num_threads
     from needle.training import load, load_pytorch, predict, save
     from needle.training.draw import draw

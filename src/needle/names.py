@@ -17,9 +17,9 @@ LAZY = {
     "predict": "needle.training",
     "save": "needle.training",
     "summary": "needle.training",
-    "jit": "needle.compiler.jit",
-    "disable_jit": "needle.compiler.jit",
-    "debug_print": "needle.compiler.jit",
+    "jit": "needle.compiler.jit.jit",
+    "disable_jit": "needle.compiler.jit.jit",
+    "debug_print": "needle.compiler.jit.jit",
     "draw": "needle.training.draw",
     "set_num_threads": "needle.settings",
 }

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from needle.compiler.graph import (
+from needle.compiler.graph.graph import (
     Graph,
     Node,
     Shape,
@@ -17,7 +17,7 @@ from needle.compiler.graph import (
     rebuild,
     topological,
 )  # fmt: skip
-from needle.compiler.primitives import (
+from needle.compiler.graph.primitives import (
     ArgReduce,
     Binary,
     Broadcast,

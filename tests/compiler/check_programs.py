@@ -13,9 +13,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from needle.compiler import primitives as p
-from needle.compiler.graph import Graph, Node
-from needle.compiler.interpret import evaluate, interpret
+from needle.compiler.graph import primitives as p
+from needle.compiler.graph.graph import Graph, Node
+from needle.compiler.graph.interpret import evaluate, interpret
 from tests.compiler import building as g
 
 Run = Callable[[Graph, Sequence[np.ndarray]], Sequence[np.ndarray]]

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from needle.compiler.graph import Graph
-from needle.compiler.plan import compile_graph
+from needle.compiler.graph.graph import Graph
+from needle.compiler.plan.plan import compile_graph
 from needle.compiler.program import Program
-from needle.compiler.run import load
-from needle.compiler.simplify import simplify
+from needle.compiler.run.run import load
+from needle.compiler.simplify.simplify import simplify
 
 
 def run_compiled(graph: Graph, arrays: Sequence[np.ndarray], **options) -> list[np.ndarray]:

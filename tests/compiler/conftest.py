@@ -7,7 +7,7 @@ import threading
 import pytest
 
 import needle as ndl
-from needle.compiler import jit_native
+from needle.compiler.jit import native as jit_native
 
 
 @pytest.fixture(params=["interpreter", "native"])

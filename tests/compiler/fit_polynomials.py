@@ -1,6 +1,6 @@
-"""Find the polynomials of ``needle/compiler/mathfn_tables.py`` again: Remez's exchange in mpmath.
+"""Find the polynomials of ``compiler/emit/mathfn_tables.py`` again: Remez's exchange in mpmath.
 
-    python tests/compiler/fit_polynomials.py > src/needle/compiler/mathfn_tables.py
+    python tests/compiler/fit_polynomials.py > src/needle/compiler/emit/mathfn_tables.py
 
 Each row says: function, polynomial variable's range, weight (error of the whole function per error
 of the polynomial), degrees for float32 and float64. The printed bound is log2 of the largest error

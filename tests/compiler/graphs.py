@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from needle.compiler.graph import Graph, Node
+from needle.compiler.graph.graph import Graph, Node
 from tests.compiler import building as g
 from tests.compiler.reverse_mode import full_like, gradients, neg, power, scale, spread
 

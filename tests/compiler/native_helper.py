@@ -11,10 +11,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from needle.compiler import mathfn
-from needle.compiler.emit import Builder, Module
-from needle.compiler.emit_numpy import apply
-from needle.compiler.native import Library, compile_module
+from needle.compiler.emit import mathfn
+from needle.compiler.emit.emit import Builder, Module
+from needle.compiler.emit.like_numpy import apply
+from needle.compiler.run.native import Library, compile_module
 from needle.compiler.target import Target, host
 
 #: What this machine can run: itself; narrower, with masks for 4-byte elements and more; no masks.

@@ -1,7 +1,7 @@
 """Random valid graphs over all primitives; as a command, checks many and shrinks what fails.
 
     python tests/compiler/random_programs.py --count 2000 --seed 1
-    python tests/compiler/random_programs.py --run needle.compiler.jit:run_graph
+    python tests/compiler/random_programs.py --run needle.compiler.jit.jit:run_graph
 
 Each program is one seed. Discontinuous functions (floor, comparisons, argmax, casts to integers)
 only see values that are exact, so that rounding cannot flip them.
@@ -21,10 +21,10 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # as a command: find tests.compiler
 
-from needle.compiler import primitives as p
-from needle.compiler.graph import Graph, Node
-from needle.compiler.interpret import evaluate, interpret
-from needle.compiler.simplify import simplify
+from needle.compiler.graph import primitives as p
+from needle.compiler.graph.graph import Graph, Node
+from needle.compiler.graph.interpret import evaluate, interpret
+from needle.compiler.simplify.simplify import simplify
 from tests.compiler import building as g
 from tests.compiler.check_programs import STEEP, Program, Run, check, disturbed, is_exact, shrink
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from needle.compiler.graph import Node
-from needle.compiler.primitives import (
+from needle.compiler.graph.graph import Node
+from needle.compiler.graph.primitives import (
     Binary,
     Broadcast,
     Cast,

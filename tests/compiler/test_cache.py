@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from needle import settings
-from needle.compiler import cache
-from needle.compiler.native import compile_module
 from needle.compiler.program import Program
-from needle.compiler.run import BoundProgram, load
+from needle.compiler.run import cache
+from needle.compiler.run.native import compile_module
+from needle.compiler.run.run import BoundProgram, load
 from needle.compiler.target import named
 from tests.compiler.handwritten import SAXPY, block_sums, saxpy_program, sum_program
 from tests.compiler.test_run import index_program
@@ -213,7 +213,7 @@ def test_the_oldest_entries_go_when_it_is_too_large(folder, monkeypatch):
 WRITER = """
 import sys
 from needle import settings
-from needle.compiler import cache
+from needle.compiler.run import cache
 from tests.compiler.handwritten import saxpy_program
 with settings.override(cache=sys.argv[1]):
     print("ready", flush=True)

@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
 
-from needle.compiler import check as checks
-from needle.compiler.check import check, compare
-from needle.compiler.graph import Build, input_node
-from needle.compiler.plan import compile_graph
-from needle.compiler.run import load
-from needle.compiler.simplify import simplify
+from needle.compiler.check import check as checks
+from needle.compiler.check.check import check, compare
+from needle.compiler.graph.graph import Build, input_node
+from needle.compiler.plan.plan import compile_graph
+from needle.compiler.run.run import load
+from needle.compiler.simplify.simplify import simplify
 from needle.errors import CheckError
 from tests.compiler import graphs
 from tests.compiler.compiled import state_inputs

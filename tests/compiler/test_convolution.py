@@ -7,12 +7,12 @@ import pytest
 
 import needle as ndl
 from needle import settings
-from needle.compiler.fuse_window import windowed
-from needle.compiler.interpret import interpret
-from needle.compiler.native import assembly
-from needle.compiler.plan import compile_graph
-from needle.compiler.run import load
-from needle.compiler.simplify import simplify
+from needle.compiler.fuse.window import windowed
+from needle.compiler.graph.interpret import interpret
+from needle.compiler.plan.plan import compile_graph
+from needle.compiler.run.native import assembly
+from needle.compiler.run.run import load
+from needle.compiler.simplify.simplify import simplify
 from needle.compiler.target import named
 from tests.compiler import building as g
 from tests.compiler.compiled import run_plain

@@ -5,9 +5,9 @@ import re
 import numpy as np
 import pytest
 
-from needle.compiler.emit import Module
-from needle.compiler.emit_numpy import apply, cast
-from needle.compiler.native import assembly
+from needle.compiler.emit.emit import Module
+from needle.compiler.emit.like_numpy import apply, cast
+from needle.compiler.run.native import assembly
 from needle.compiler.target import host, named
 from tests.compiler.native_helper import RUNNABLE, compiled, elementwise, guarded, inner_loops
 

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 
 from needle import settings
-from needle.compiler import machine
-from needle.compiler.explain import Cost, costs, describe, explain, peak_memory
-from needle.compiler.machine import Limits, limits, measure
-from needle.compiler.run import load
+from needle.compiler.check import machine
+from needle.compiler.check.explain import Cost, costs, describe, explain, peak_memory
+from needle.compiler.check.machine import Limits, limits, measure
+from needle.compiler.run.run import load
 from needle.compiler.target import host
 from tests.compiler.handwritten import saxpy_program, sum_program
 
@@ -68,7 +68,7 @@ def test_the_report_names_kernels_lines_costs_and_history(monkeypatch):
 @pytest.mark.parametrize("threads", [1, 2])
 def test_times_and_limits_are_of_the_threads_in_use(threads, monkeypatch):
     monkeypatch.setattr(machine, "limits", lambda n: Limits(n, *list(vars(MADE_UP).values())[1:]))
-    monkeypatch.setattr("needle.compiler.explain.usable_cores", lambda: 8)
+    monkeypatch.setattr("needle.compiler.check.explain.usable_cores", lambda: 8)
     bound = load(sum_program(50))
     with settings.override(num_threads=threads, exact_threads=True):
         bound.call([np.ones(3200, "float32")])

@@ -2,15 +2,15 @@ import numpy as np
 import pytest
 
 from needle import settings
-from needle.compiler import plan
-from needle.compiler.fuse import fuse
-from needle.compiler.fuse_rules import Partial, pattern_of, refined
-from needle.compiler.graph import Graph
-from needle.compiler.interpret import interpret
-from needle.compiler.plan import distinct_outputs
-from needle.compiler.primitives import MatMul
-from needle.compiler.run import load
-from needle.compiler.simplify import simplify
+from needle.compiler.fuse.fuse import fuse
+from needle.compiler.fuse.rules import Partial, pattern_of, refined
+from needle.compiler.graph.graph import Graph
+from needle.compiler.graph.interpret import interpret
+from needle.compiler.graph.primitives import MatMul
+from needle.compiler.plan import plan
+from needle.compiler.plan.plan import distinct_outputs
+from needle.compiler.run.run import load
+from needle.compiler.simplify.simplify import simplify
 from tests.compiler import building as g
 from tests.compiler.compiled import compiled_program, run_plain
 from tests.compiler.graphs import GRAPHS

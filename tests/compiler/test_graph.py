@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from needle.compiler import philox
-from needle.compiler.primitives import BINARY, UNARY, Constant, Pad, Random, Unary
+from needle.compiler.graph import philox
+from needle.compiler.graph.primitives import BINARY, UNARY, Constant, Pad, Random, Unary
 from needle.errors import GraphError
 from tests.compiler import building as g
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from needle.compiler.interpret import evaluate, interpret
+from needle.compiler.graph.interpret import evaluate, interpret
 from needle.errors import GraphError
 from tests.compiler import building as g
 from tests.compiler.graphs import GRAPHS, sample

@@ -10,10 +10,10 @@ import pytest
 
 import needle as ndl
 from needle import init, nn, optim, settings
-from needle.compiler import pool as pools
-from needle.compiler import simplify
-from needle.compiler.graph import Build, Graph
+from needle.compiler.graph.graph import Build, Graph
 from needle.compiler.memory import address, aligned
+from needle.compiler.run import pool as pools
+from needle.compiler.simplify import simplify
 from needle.errors import CheckError, TraceError
 from tests.compiler.compiled import count
 

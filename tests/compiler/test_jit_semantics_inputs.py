@@ -10,7 +10,8 @@ import pytest
 
 import needle as ndl
 from needle import init, nn, ops, settings
-from needle.compiler import jit_native, philox
+from needle.compiler.graph import philox
+from needle.compiler.jit import native as jit_native
 from needle.errors import ArgumentError, TraceError
 from tests.compiler.compiled import count
 

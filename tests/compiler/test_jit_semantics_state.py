@@ -12,7 +12,7 @@ import pytest
 
 import needle as ndl
 from needle import init, nn, ops, optim
-from needle.compiler import jit_native
+from needle.compiler.jit import native as jit_native
 from needle.compiler.memory import address, aligned
 from needle.errors import IndexRangeError, TraceError
 from tests.compiler.compiled import count

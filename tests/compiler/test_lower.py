@@ -4,12 +4,14 @@ import numpy as np
 import pytest
 
 from needle import settings
-from needle.compiler import fuse_blocks, fuse_cross, lower_layout
-from needle.compiler.interpret import interpret
-from needle.compiler.native import assembly
-from needle.compiler.plan import compile_graph
-from needle.compiler.run import load
-from needle.compiler.simplify import simplify
+from needle.compiler.fuse import blocks as fuse_blocks
+from needle.compiler.fuse import cross as fuse_cross
+from needle.compiler.graph.interpret import interpret
+from needle.compiler.lower import layout as lower_layout
+from needle.compiler.plan.plan import compile_graph
+from needle.compiler.run.native import assembly
+from needle.compiler.run.run import load
+from needle.compiler.simplify.simplify import simplify
 from needle.compiler.target import named
 from needle.errors import IndexRangeError
 from tests.compiler import building as g

@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from needle.compiler.emit import Module
-from needle.compiler.matmul import MatMulPlan, plan_matmul
-from needle.compiler.matmul_nest import emit_matmul
-from needle.compiler.matmul_tile import Epilogue, Results
-from needle.compiler.native import Library, assembly, compile_module
+from needle.compiler.emit.emit import Module
+from needle.compiler.matmul.matmul import MatMulPlan, plan_matmul
+from needle.compiler.matmul.nest import emit_matmul
+from needle.compiler.matmul.tile import Epilogue, Results
+from needle.compiler.run.native import Library, assembly, compile_module
 from needle.compiler.target import Target, host, named
 from tests.compiler.native_helper import RUNNABLE, guarded, inner_loops
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from needle.compiler.graph import Graph
-from needle.compiler.interpret import interpret
-from needle.compiler.matmul_panels import PanelMatMul, with_panels
+from needle.compiler.graph.graph import Graph
+from needle.compiler.graph.interpret import interpret
+from needle.compiler.lower.panels import PanelMatMul, with_panels
 from needle.compiler.target import named
 from needle.errors import GraphError
 from tests.compiler import building as g

@@ -6,8 +6,8 @@ import sys
 import numpy as np
 import pytest
 
-from needle.compiler import native
-from needle.compiler.native import Library, NativeUnavailable, assembly, compile_module
+from needle.compiler.run import native
+from needle.compiler.run.native import Library, NativeUnavailable, assembly, compile_module
 from needle.compiler.target import named
 from needle.errors import NeedleError
 
@@ -124,7 +124,7 @@ def test_an_llvmlite_too_old_for_our_code_counts_as_none(monkeypatch):
 
 def test_importing_the_compiler_loads_no_llvm():
     code = (
-        "import sys, needle.compiler.run, needle.compiler.cache, needle.compiler.pool;"
+        "import sys, needle.compiler.run.run, needle.compiler.run.cache, needle.compiler.run.pool;"
         "print('llvmlite' in sys.modules, 'llvmlite.binding' in sys.modules)"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -2,10 +2,10 @@
 
 import re
 
-from needle.compiler import plan_order
-from needle.compiler.fuse import fuse
-from needle.compiler.lower import Kernels
-from needle.compiler.simplify import simplify
+from needle.compiler.fuse.fuse import fuse
+from needle.compiler.lower.lower import Kernels
+from needle.compiler.plan import order as plan_order
+from needle.compiler.simplify.simplify import simplify
 from needle.compiler.target import named
 from tests.compiler import building as g
 from tools.kernel_loops import describe

@@ -1,16 +1,16 @@
 import numpy as np
 import pytest
 
-from needle.compiler.fuse import fuse
-from needle.compiler.interpret import interpret
-from needle.compiler.lower import Kernels
-from needle.compiler.lower_index import storage
-from needle.compiler.plan import compile_graph, distinct_outputs
-from needle.compiler.plan_memory import allocate, barriers
-from needle.compiler.plan_order import levels, ordered
+from needle.compiler.fuse.fuse import fuse
+from needle.compiler.graph.interpret import interpret
+from needle.compiler.index import storage
+from needle.compiler.lower.lower import Kernels
+from needle.compiler.plan.memory import allocate, barriers
+from needle.compiler.plan.order import levels, ordered
+from needle.compiler.plan.plan import compile_graph, distinct_outputs
 from needle.compiler.program import Buffer
-from needle.compiler.run import load
-from needle.compiler.simplify import simplify
+from needle.compiler.run.run import load
+from needle.compiler.simplify.simplify import simplify
 from needle.compiler.target import host
 from tests.compiler import building as g
 from tests.compiler.compiled import compiled_program, state_inputs

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from needle import settings
-from needle.compiler import policy, pool
-from needle.compiler.cores import cgroup_quota, usable_cores
 from needle.compiler.memory import address, aligned, owned
-from needle.compiler.pool import Pool, thread_count
-from needle.compiler.run import load
+from needle.compiler.run import policy, pool
+from needle.compiler.run.cores import cgroup_quota, usable_cores
+from needle.compiler.run.pool import Pool, thread_count
+from needle.compiler.run.run import load
+from needle.compiler.run.walker import Control, Mail, State, Word, futex_number, mailbox, runtime_ir
 from needle.compiler.target import named
-from needle.compiler.walker import Control, Mail, State, Word, futex_number, mailbox, runtime_ir
 from needle.errors import ArgumentError
 from tests.compiler.handwritten import block_sums, saxpy_program, sum_program
 
@@ -233,7 +233,7 @@ def test_no_quota(tmp_path):
 
 
 def test_the_lowest_count_is_one_core(monkeypatch):
-    monkeypatch.setattr("needle.compiler.cores._quota", lambda: 0.5)
+    monkeypatch.setattr("needle.compiler.run.cores._quota", lambda: 0.5)
     assert usable_cores() == 1
 
 
@@ -331,7 +331,7 @@ def test_aligned_memory_counts_its_views():
     ],
 )
 def test_the_native_loop_for_other_targets(name, pause, clock, give):
-    from needle.compiler.native import assembly
+    from needle.compiler.run.native import assembly
 
     target = named(name)
     futex = 98 if name == "neoverse-n1" else None

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from needle import settings
-from needle.compiler import run
 from needle.compiler.memory import address, aligned
 from needle.compiler.program import Buffer, Input, Kernel, Output, Program, Step
-from needle.compiler.run import load
+from needle.compiler.run import run
+from needle.compiler.run.run import load
 from needle.errors import IndexRangeError, NeedleError
 from tests.compiler.handwritten import (
     SAXPY,

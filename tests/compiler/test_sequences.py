@@ -7,10 +7,10 @@ import pytest
 
 import needle as ndl
 from needle import models, nn, optim
-from needle.compiler import jit_native
-from needle.compiler.plan import compile_graph
-from needle.compiler.primitives import MatMul, ScatterAdd
-from needle.compiler.simplify import simplify
+from needle.compiler.graph.primitives import MatMul, ScatterAdd
+from needle.compiler.jit import native as jit_native
+from needle.compiler.plan.plan import compile_graph
+from needle.compiler.simplify.simplify import simplify
 
 VOCABULARY, BATCH = 50, 5
 

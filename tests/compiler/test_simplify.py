@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from needle.compiler.interpret import interpret
-from needle.compiler.simplify import RULES, simplify
-from needle.compiler.lower_index import matching_groups
-from needle.compiler.simplify_rewriter import Rewriter
+from needle.compiler.graph.interpret import interpret
+from needle.compiler.index import matching_groups
+from needle.compiler.simplify.rewriter import Rewriter
+from needle.compiler.simplify.simplify import RULES, simplify
 from tests.compiler import building as g
 
 RULE_NAMES = {rule.__name__ for rule in RULES}

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from needle.compiler.interpret import interpret
-from needle.compiler.primitives import MatMul
-from needle.compiler.simplify import simplify
+from needle.compiler.graph.interpret import interpret
+from needle.compiler.graph.primitives import MatMul
+from needle.compiler.simplify.simplify import simplify
 from tests.compiler import building as g
 from tests.compiler.graphs import rnn, sample
 

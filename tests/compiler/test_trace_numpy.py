@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from needle.compiler.graph import Graph
-from needle.compiler.interpret import interpret
-from needle.compiler.trace import TracedArray
-from needle.compiler.trace_functions import FUNCTIONS
-from needle.compiler.trace_operand import as_traced
-from needle.compiler.trace_record import Recorder, recording
+from needle.compiler.graph.graph import Graph
+from needle.compiler.graph.interpret import interpret
+from needle.compiler.trace.functions import FUNCTIONS
+from needle.compiler.trace.operand import as_traced
+from needle.compiler.trace.record import Recorder, recording
+from needle.compiler.trace.trace import TracedArray
 from needle.errors import TraceError
 
 RNG = np.random.default_rng(0)

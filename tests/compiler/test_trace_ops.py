@@ -8,7 +8,7 @@ import pytest
 import needle as ndl
 from needle import init, nn, ops
 from needle.autograd import Op, TensorTuple
-from needle.compiler import jit_native
+from needle.compiler.jit import native as jit_native
 
 RNG = np.random.default_rng(1)
 

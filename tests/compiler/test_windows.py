@@ -5,9 +5,9 @@ import pytest
 
 import needle as ndl
 from needle.backend import extensions
-from needle.compiler.interpret import interpret
-from needle.compiler.plan import compile_graph
-from needle.compiler.simplify import simplify
+from needle.compiler.graph.interpret import interpret
+from needle.compiler.plan.plan import compile_graph
+from needle.compiler.simplify.simplify import simplify
 from needle.errors import GraphError
 from tests.compiler import building as g
 from tests.compiler.compiled import run_compiled

@@ -27,7 +27,7 @@ def versions() -> dict[str, str | None]:
 
 def machine() -> dict[str, Any]:
     """Return the platform, CPU and its vector instructions, cores and threads."""
-    from needle.compiler.cores import usable_cores
+    from needle.compiler.run.cores import usable_cores
 
     cores = usable_cores()
     simd: Any = np.show_config(mode="dicts")

@@ -28,7 +28,7 @@ class Writer(Callback):
         self.model, self.characters, self.context = model, Characters(characters), config.context
         self.step: Any = self._logits
         if not config.eager:
-            from needle.compiler.jit import jit
+            from needle.compiler.jit.jit import jit
 
             self.step = jit(self._logits)
 

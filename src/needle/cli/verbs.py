@@ -113,7 +113,7 @@ def show_info() -> None:
 def compiled_programs() -> str:
     """Return where compiled programs are kept, how many, and their size."""
     try:
-        from needle.compiler import cache
+        from needle.compiler.run import cache
     except ImportError:
         return "none: llvmlite is not installed"
     facts = cache.info()
@@ -124,6 +124,6 @@ def compiled_programs() -> str:
 
 def clear_cache() -> str:
     """Remove all compiled programs and say how many."""
-    from needle.compiler import cache
+    from needle.compiler.run import cache
 
     return f"{cache.clear()} programs removed"

@@ -20,7 +20,7 @@ class CompiledStep:
     """
 
     def __init__(self, step: Callable[..., Any]) -> None:
-        from needle.compiler.jit import jit  # importing needle must not load the compiler
+        from needle.compiler.jit.jit import jit  # importing needle must not load the compiler
 
         self.eager, self.compiled = step, jit(step)
         self.shapes: set[Any] = set()

@@ -1,0 +1,1 @@
+"""Looking at a program: against the interpreter, against the machine."""

@@ -1,0 +1,1 @@
+"""Building LLVM IR: values, vectors, memory, elementary functions."""

@@ -1,0 +1,1 @@
+"""Which nodes share a loop nest."""

@@ -1,0 +1,1 @@
+"""The decorator: signatures, state in and out, what happens at a call."""

@@ -1,0 +1,1 @@
+"""Tiled products as loop nests, convolution among them."""

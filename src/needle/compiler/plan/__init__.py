@@ -1,0 +1,1 @@
+"""Buffers in one arena, in-place updates, barriers."""

@@ -1,0 +1,1 @@
+"""From LLVM IR to running threads: object code, cache, pool, calls."""

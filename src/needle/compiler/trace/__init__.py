@@ -1,0 +1,1 @@
+"""Arrays that record: what a traced function does becomes a graph."""
