@@ -12,8 +12,8 @@ from pathlib import Path
 
 AIM = 12_000
 CODE_LINES = {
-    "framework": 7_700,
-    "compiler": 11_250,
+    "framework": 7_380,
+    "compiler": 11_200,
 }  # to be lowered until at the aim; raised only by what a whole new room or stage needs
 LINES_A_FILE = 450
 LINES_A_FUNCTION = 40

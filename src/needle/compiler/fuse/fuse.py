@@ -2,8 +2,8 @@
 
 Nodes are taken in order; each joins the group of a node it reads where one loop nest can serve both
 and no cycle between kernels would arise; otherwise it starts a group. Then whole groups are joined
-(`fuse_merge`), such as readers of the same array, and it is decided what is kept in memory and what
-is computed again where it is used (`fuse_memory`).
+(`merge`), such as readers of the same array, and it is decided what is kept in memory and what
+is computed again where it is used (`memory`).
 """
 
 from __future__ import annotations

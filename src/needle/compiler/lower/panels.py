@@ -1,7 +1,7 @@
 """Weights that many products share are laid out in panels once, and not by each product.
 
 The state of a recurrent net passes through one matrix at every step. A product of few rows takes
-about as long to pack a panel of that matrix as to multiply by it (`matmul_pack`). A convolution
+about as long to pack a panel of that matrix as to multiply by it (`matmul.pack`). A convolution
 reads its weights once for every few images.
 """
 

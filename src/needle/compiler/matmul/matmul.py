@@ -52,7 +52,7 @@ class MatMulPlan:
     vectors: int
     pack: bool
     k_blocks: int
-    panels_given: bool = False  # B is in panels already: see `matmul_panels`
+    panels_given: bool = False  # B is in panels already: see `lower.panels`
 
     @property
     def tiles(self) -> int:

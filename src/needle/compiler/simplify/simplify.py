@@ -1,7 +1,7 @@
 """Simplify a graph: algebra, views, sums and products, common subexpressions, dead nodes.
 
 `RULES` is the whole list, in the order in which rules are tried; a rule's signature says which
-nodes it looks at. One sweep builds every node anew in normal form (`simplify_rewriter`): another
+nodes it looks at. One sweep builds every node anew in normal form (`rewriter`): another
 would change nothing.
 """
 
