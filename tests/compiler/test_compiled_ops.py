@@ -84,3 +84,13 @@ def test_special_values_come_out_as_in_eager(op):
         )
         for mine, other in pairs:
             np.testing.assert_allclose(mine.numpy(), other.numpy(), rtol=1e-5, err_msg=op)
+
+
+@pytest.mark.parametrize(
+    ("shape", "axes"), [((1_000_000,), None), ((5, 400_000), 1), ((300_000, 12), 0)]
+)
+def test_long_sums_are_made_in_blocks(shape, axes):
+    x = np.full(shape, 0.1, "float32")  # equal terms: all round the same way
+    total = ndl.jit(lambda t: t.sum(axes))(ndl.Tensor(x)).numpy()
+    exact = x.astype("float64").sum(axis=axes)
+    assert np.abs(total - exact).max() <= 16 * np.finfo("float32").eps * exact.max()

@@ -29,6 +29,11 @@ MOST_ROWS, MOST_ELEMENTS = 511, 1 << 18
 MOST_BLOCKS, BLOCK_BYTES, BLOCK_COLUMNS = 64, 1 << 16, 128
 """Blocks of a reduction, at most; bytes of the columns of a block that are swept at once."""
 
+MOST_TERMS = 1 << 13
+"""Terms of a block, in all lanes of a row or in 16 rows of a column, where one sum has more than
+`LONG`: rounding grows with their number (22 eps for a million equal terms in 64 blocks).
+"""
+
 
 def divided(graph: Graph, groups: object = None) -> Graph:
     """The graph with long reductions to few elements in two steps."""
@@ -48,13 +53,17 @@ def _cut(node: Node) -> _Cut | None:
     if not isinstance(node.primitive, Reduce) or node.inputs[0].size < LONG:
         return None
     pattern = reduce_pattern(node)
-    if not tall(pattern) and outer_size(pattern) >= FEW * (1 if pattern[-1][1] else COLUMNS):
+    terms = total_size(pattern) // outer_size(pattern)
+    few = outer_size(pattern) < FEW * (1 if pattern[-1][1] else COLUMNS)
+    if not few and not tall(pattern) and terms <= LONG:
         return None
     sizes = [n for n, _ in pattern]
     reduced = [axis for axis, (_, inner) in enumerate(pattern) if inner]
     cut = max(reduced, key=lambda axis: sizes[axis])
     swept = total_size(pattern) // outer_size(pattern) * min(outer_size(pattern), BLOCK_COLUMNS)
     wanted = max(MOST_BLOCKS // 2, min(MOST_BLOCKS, swept * node.dtype.itemsize // BLOCK_BYTES))
+    if terms > LONG:
+        wanted = max(wanted, terms // (MOST_TERMS if pattern[-1][1] else MOST_TERMS // 16))
     blocks = next((p for p in range(wanted, 1, -1) if sizes[cut] % p == 0), 0)
     if not blocks:
         return None
