@@ -12,7 +12,7 @@ from pathlib import Path
 
 AIM = 12_000
 CODE_LINES = {
-    "framework": 7_380,
+    "framework": 7_390,
     "compiler": 11_200,
 }  # to be lowered until at the aim; raised only by what a whole new room or stage needs
 LINES_A_FILE = 450

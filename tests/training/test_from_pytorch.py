@@ -169,6 +169,15 @@ def test_names():
     assert {name: pytorch_name(name) for name in table} == table
 
 
+def test_a_file_of_needles_own_is_refused(tmp_path):
+    model = nn.Sequential(nn.Linear(3, 3, bias=False))  # square: its shape tells no layout
+    ndl.save(tmp_path / "model.safetensors", model)
+    before = model[0].weight.numpy()
+    with pytest.raises(StateDictError, match=r"written by needle.*use ndl\.load"):
+        ndl.load_pytorch(tmp_path / "model.safetensors", model)
+    assert np.array_equal(model[0].weight.numpy(), before)
+
+
 def test_a_damaged_file_is_told(tmp_path):
     (tmp_path / "model.pth").write_bytes((FOLDER / "text-old.pt").read_bytes()[:5000])
     with pytest.raises(DataError, match=r"model\.pth: "):

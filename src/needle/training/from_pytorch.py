@@ -11,6 +11,7 @@ import numpy as np
 
 from needle import nn
 from needle.errors import StateDictError
+from needle.training.storage import is_own
 from needle.training.torch_file import read_weights
 
 CELL = re.compile(r"(|.*\.)(?:rnn|lstm)_cells\.(\d+)")
@@ -43,6 +44,11 @@ def load_pytorch(
     >>> model[0].weight.shape
     (3, 2)
     """
+    if not isinstance(source, Mapping) and is_own(source):
+        raise StateDictError(
+            f"load_pytorch: {source}: was written by needle, with its own layouts; "
+            "use ndl.load(path, model)"
+        )
     given = _plain_names(source if isinstance(source, Mapping) else read_weights(source))
     state, modules = model.state_dict(), dict(model.named_modules())
     names = {pytorch_name(name): name for name in state}

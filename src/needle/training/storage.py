@@ -60,6 +60,17 @@ def read_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], d
     return arrays, info
 
 
+def is_own(path: str | os.PathLike[str]) -> bool:
+    """Whether a file was written by `write_tensors`."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(os.fspath(path), framework="np") as file:
+            return METADATA_KEY in (file.metadata() or {})
+    except (SafetensorError, OSError):
+        return False
+
+
 def checksum(arrays: dict[str, np.ndarray]) -> int:
     """Return the CRC-32 of the arrays' little-endian bytes, in the order of their names."""
     value = 0
