@@ -75,18 +75,17 @@ class JitFunction:
         with pool.lock:
             if self.static:
                 kwargs, args = self._named(args, kwargs)
-            leaves, key, state = self._signature(args, kwargs)
-            failed = None
+            found = leaves, key, state = self._signature(args, kwargs)
+            call, failed = (self.function, args, kwargs), None
             last_state, last_key, variant = self._last
             if state is last_state and key == last_key and not self._check:  # as in the last call
                 try:
-                    return variant.run(state, leaves, (self.function, args, kwargs))
+                    return variant.run(state, leaves, call)
                 except GuardError as guard:
                     failed = (variant, guard.index)
                 except IndexError as error:
-                    call = (self.function, args, kwargs)
                     jit_check.raise_as_eager(state, leaves, call, error)
-            return self._other(args, kwargs, failed)
+            return self._other(call, found, failed)
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         """Return the method of an instance, compiled for it alone."""
@@ -116,17 +115,15 @@ class JitFunction:
 
     # ---- a call
 
-    def _other(
-        self, args: tuple[Any, ...], kwargs: dict[str, Any], failed: Any = None, run: bool = True
-    ) -> Any:
+    def _other(self, call: Any, found: Any, failed: Any = None, run: bool = True) -> Any:
         """Call for other arguments or another state than last time, or where a guard failed."""
-        leaves, key, state = self._signature(args, kwargs)
+        leaves, key, state = found
         roots = tuple(map(id, signature.objects(key[0])))
         if roots != state.roots or not state.holds_flags():
             self._state = self._other_state(state, roots)
             failed = None
-            leaves, key, state = self._signature(args, kwargs)
-        return self._look(state, leaves, key, (self.function, args, kwargs), failed, run)
+            leaves, key, state = self._signature(*call[1:])
+        return self._look(state, leaves, key, call, failed, run)
 
     def _look(
         self, state: State, leaves: list[Any], key: Any, call: Any, failed: Any, run: bool
@@ -238,7 +235,8 @@ class JitFunction:
             with pool.lock:
                 if self.static:
                     kwargs, args = self._named(args, kwargs)
-                self._other(args, kwargs, run=False)
+                call = (self.function, args, kwargs)
+                self._other(call, self._signature(args, kwargs), run=False)
 
     @property
     def latest(self) -> Variant:
